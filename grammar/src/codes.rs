@@ -1,0 +1,94 @@
+//! The table of diagnostic codes. Each code has a page `docs/errors/CODE.md`; `sslc explain CODE` prints it.
+//!
+//! Invariant: a code is never given a second meaning. Ranges: E00 syntax, E01 names and values, E02 shapes,
+//! E03 modules and networks, E04 settings (train, eval, views, data, schedules), E05 imports, E06 data and files,
+//! E07 device and memory, E08 training, E09 command line, W01 lints.
+
+use crate::diag::Severity;
+use serde::{Serialize, Serializer};
+
+/// Which exit code an error ends the program with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 1: the spec is wrong.
+    Spec,
+    /// 2: the command line is wrong.
+    Usage,
+    /// 3: data or files.
+    Data,
+    /// 4: device.
+    Device,
+    /// 5: training stopped.
+    Training,
+}
+
+impl Exit {
+    pub fn status(self) -> u8 {
+        match self {
+            Exit::Spec => 1,
+            Exit::Usage => 2,
+            Exit::Data => 3,
+            Exit::Device => 4,
+            Exit::Training => 5,
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CodeInfo {
+    pub name: &'static str,
+    pub title: &'static str,
+    pub exit: Exit,
+}
+
+/// A diagnostic code, such as `E0123`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code(pub &'static CodeInfo);
+
+impl Code {
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Codes that begin with W are warnings.
+    pub fn severity(self) -> Severity {
+        if self.0.name.starts_with('W') {
+            Severity::Warning
+        } else {
+            Severity::Error
+        }
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.name)
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident $exit:ident $title:literal)*) => {
+        $(
+            #[doc = $title]
+            pub const $name: Code = Code(&CodeInfo { name: stringify!($name), title: $title, exit: Exit::$exit });
+        )*
+        /// Every code, in order.
+        pub const ALL: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    // E00: syntax
+    E0001 Spec "the text is not a spec"
+    // E01: names and values
+    // E02: shapes
+    // E03: modules and networks
+    // E04: settings
+    // E05: imports
+    // E06: data and files
+    // E07: device and memory
+    // E08: training
+    // E09: command line
+    // W01: lints
+}
