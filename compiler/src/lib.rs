@@ -1,1 +1,8 @@
-
+//! From the syntax tree of an `.ssl` spec to kernels. Pure: no files, no environment, no clock, no threads.
+//!
+//! - [`program`]: what a spec means once evaluated: settings, networks, parameters, graphs. The contract with `runtime`.
+//! - [`core`]: the typed SSA graph and its registry of ops.
+//! - [`kernels`]: the kernel IR, and the trait of a device that runs it.
+pub mod core;
+pub mod kernels;
+pub mod program;

@@ -1,0 +1,26 @@
+//! What a device must do to run a [`KernelProgram`].
+
+use super::ir::{BufferId, KernelProgram};
+use sslc_grammar::diag::Diagnostic;
+use std::fmt::Debug;
+use std::rc::Rc;
+
+/// A device that kernels can be made for.
+pub trait Device {
+    /// Takes the program's arena and makes its kernels ready to run.
+    ///
+    /// # Errors
+    /// When the arena cannot be had or a kernel cannot be made.
+    fn load(&self, program: Rc<KernelProgram>) -> Result<Rc<dyn Loaded>, Diagnostic>;
+}
+
+/// A program on a device: its arena, and its kernels ready to run.
+pub trait Loaded: Debug {
+    fn program(&self) -> &KernelProgram;
+    /// Runs the kernel of this index.
+    fn run(&self, kernel: usize);
+    /// Copies `data` into a buffer; lengths must be equal.
+    fn write(&self, buffer: BufferId, data: &[f32]);
+    /// Copies a buffer into `data`; lengths must be equal.
+    fn read(&self, buffer: BufferId, data: &mut [f32]);
+}

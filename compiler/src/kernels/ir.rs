@@ -1,0 +1,285 @@
+//! The kernel IR: two kinds of kernel over one arena of f32.
+//!
+//! Every buffer is dense and row-major. Integers and masks are f32 as well (exact below 2^24; a mask is 0 or 1).
+//! A *loop* kernel is a fused region of elementwise ops and reductions over one index space, or one of the few indexed
+//! forms ([`Indexed`]) that read or write through computed places. A *contraction* sums products.
+
+use serde::Serialize;
+
+/// An index into [`KernelProgram::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct BufferId(pub u32);
+
+/// Kernels in the order they run, over one arena.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct KernelProgram {
+    pub buffers: Vec<Buffer>,
+    pub kernels: Vec<Kernel>,
+    /// Length of the arena in elements.
+    pub arena_len: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Buffer {
+    /// A name from the spec where there is one: `f.conv1.weight`, `grad/f.conv1.weight`, `t12`.
+    pub name: String,
+    pub kind: BufferKind,
+    pub shape: Vec<usize>,
+    /// Where it begins in the arena, in elements; a multiple of 16 (64 bytes).
+    pub offset: usize,
+}
+
+impl Buffer {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BufferKind {
+    /// Written by the host before a step: views, labels, schedules, the step counter.
+    Input,
+    /// Kept from step to step and updated in place: parameters, running statistics, optimizer state.
+    State,
+    /// Read by the host after a step.
+    Output,
+    /// Alive between its kernels only; its place is shared with others.
+    Temporary,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Kernel {
+    /// What it computes, in the spec's words where possible, for people: `conv f.layer1.0.conv1`, `relu+add`.
+    pub name: String,
+    pub kind: KernelKind,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelKind {
+    Loop(LoopKernel),
+    Indexed(Indexed),
+    Contraction(Contraction),
+}
+
+/// A fused region over one index space.
+///
+/// For every point of `shape` (row-major order of the axes) the body is evaluated; then each output is stored, or
+/// combined over the reduced axes. Reductions start from 0 (sum) or −∞ (max).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoopKernel {
+    /// The index space, outermost axis first.
+    pub shape: Vec<usize>,
+    /// SSA: an instruction's register is its index, and it reads only registers before it.
+    pub body: Vec<Inst>,
+    pub outputs: Vec<LoopOutput>,
+}
+
+/// A register of a loop body: the index of the instruction that sets it.
+pub type Reg = u32;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Inst {
+    Load(Access),
+    Const(f32),
+    /// The index along an axis of the kernel's shape.
+    Index(usize),
+    Unary(Unary, Reg),
+    Binary(Binary, Reg, Reg),
+    /// `if r0 != 0 { r1 } else { r2 }`
+    Select(Reg, Reg, Reg),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unary {
+    Log2,
+    Exp2,
+    Sin,
+    Sqrt,
+    Recip,
+    Erf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binary {
+    Add,
+    Mul,
+    /// The remainder with the dividend's sign, as C's `fmodf`.
+    Mod,
+    /// 1 where left < right, else 0; 0 with a NaN.
+    Less,
+    /// NaN-free maximum: the right side where left < right, else the left.
+    Max,
+    /// Left to the power of right, as C's `powf`.
+    Pow,
+}
+
+/// A place in a buffer for each point of the index space: `offset + Σ strides[a]·i[a]`, in elements.
+///
+/// Where an axis has a range in `valid` and the index is outside of it, the load reads 0 and touches no memory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Access {
+    pub buffer: BufferId,
+    pub offset: i64,
+    pub strides: Vec<i64>,
+    pub valid: Vec<Option<(usize, usize)>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoopOutput {
+    pub value: Reg,
+    pub combine: Combine,
+    /// Where it goes; strides of reduced axes are 0 and no axis has a `valid` range.
+    pub to: Access,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Combine {
+    Store,
+    /// The sum over the axes named.
+    Sum(Vec<usize>),
+    /// The maximum over the axes named; NaN is ignored, as luminal does.
+    Max(Vec<usize>),
+}
+
+/// Loop kernels whose places depend on data or on windows. Images are NHWC.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Indexed {
+    /// `y[o.., j, i..] = x[o.., index[j], i..]`: x is [outer, size, inner], index [count], y [outer, count, inner].
+    Take {
+        x: BufferId,
+        index: BufferId,
+        y: BufferId,
+        outer: usize,
+        size: usize,
+        count: usize,
+        inner: usize,
+    },
+    /// The transpose of `Take`: x [outer, size, inner] is cleared, then `x[o, index[j], i] += y[o, j, i]` in order of j.
+    ScatterAdd {
+        y: BufferId,
+        index: BufferId,
+        x: BufferId,
+        outer: usize,
+        size: usize,
+        count: usize,
+        inner: usize,
+    },
+    /// The position of the first maximum along the middle axis of x [outer, size, inner]; y [outer, inner].
+    ArgMax {
+        x: BufferId,
+        y: BufferId,
+        outer: usize,
+        size: usize,
+        inner: usize,
+    },
+    /// Maximum over windows; padding never wins.
+    MaxPool {
+        x: BufferId,
+        y: BufferId,
+        window: Window,
+    },
+    /// The gradient of `MaxPool`: each window gives its dy to the first maximum, as PyTorch does.
+    MaxPoolGrad {
+        x: BufferId,
+        dy: BufferId,
+        dx: BufferId,
+        window: Window,
+    },
+    /// Mean over windows, zeros of the padding counted (PyTorch's default).
+    AvgPool {
+        x: BufferId,
+        y: BufferId,
+        window: Window,
+    },
+    AvgPoolGrad {
+        dy: BufferId,
+        dx: BufferId,
+        window: Window,
+    },
+    /// Uniform draws in [0, 1) from a counter-based generator keyed by (seed, stream, step, element); `step` is one element.
+    Uniform {
+        step: BufferId,
+        y: BufferId,
+        seed: u64,
+        stream: u64,
+    },
+}
+
+/// Square windows over NHWC images: input [n, h, w, c], output [n, oh, ow, c].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Window {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub oh: usize,
+    pub ow: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Contraction {
+    /// `out[b] = A[b] B[b]`, where A is [m, k] ([k, m] if `ta`) and B is [k, n] ([n, k] if `tb`), all row-major.
+    MatMul {
+        a: BufferId,
+        b: BufferId,
+        out: BufferId,
+        batch: usize,
+        m: usize,
+        n: usize,
+        k: usize,
+        ta: bool,
+        tb: bool,
+    },
+    /// `y = conv(x, w)`; x NHWC, w HWIO ([kh, kw, c/groups, k]), y NHWC.
+    Conv {
+        x: BufferId,
+        w: BufferId,
+        y: BufferId,
+        shape: ConvShape,
+    },
+    /// The gradient of `Conv` with respect to x.
+    ConvInputGrad {
+        dy: BufferId,
+        w: BufferId,
+        dx: BufferId,
+        shape: ConvShape,
+    },
+    /// The gradient of `Conv` with respect to w.
+    ConvFilterGrad {
+        x: BufferId,
+        dy: BufferId,
+        dw: BufferId,
+        shape: ConvShape,
+    },
+}
+
+/// Sizes of a 2-D convolution: x [n, h, w, c], filter [kernel, kernel, c/groups, k], y [n, oh, ow, k].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ConvShape {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub k: usize,
+    pub oh: usize,
+    pub ow: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+    pub groups: usize,
+}

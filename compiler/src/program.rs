@@ -1,0 +1,308 @@
+//! What a spec means once evaluated: the contract between the compiler and the runtime.
+
+use serde::Serialize;
+use sslc_grammar::ast::Role;
+use std::path::PathBuf;
+
+/// Where images come from. Paths are as written in the spec; the runtime resolves them against the working directory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataSource {
+    pub kind: DataKind,
+    /// Channels of the images as the network sees them: 1 or 3.
+    pub channels: usize,
+    /// Number of training images as far as the spec tells (`count:`, or the published size of the set).
+    pub train_len: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// The set inside the binary: 5,000 + 1,000 images of Fashion-MNIST, 28×28×1, 10 classes.
+    FashionMini,
+    FashionMnist {
+        path: PathBuf,
+    },
+    Mnist {
+        path: PathBuf,
+    },
+    Idx {
+        images: PathBuf,
+        labels: Option<PathBuf>,
+        test_images: Option<PathBuf>,
+        test_labels: Option<PathBuf>,
+    },
+    /// Binary version: `data_batch_1.bin` … `test_batch.bin`.
+    Cifar10 {
+        path: PathBuf,
+    },
+    /// Binary version: `train.bin`, `test.bin`; fine labels.
+    Cifar100 {
+        path: PathBuf,
+    },
+    /// `unlabeled_X.bin` and `train_X.bin` train, `test_X.bin` test, 96×96×3.
+    Stl10 {
+        path: PathBuf,
+    },
+    ImageFolder {
+        path: PathBuf,
+        test: Option<PathBuf>,
+        holdout: f64,
+        strict: bool,
+    },
+}
+
+/// One `views` name: a batch of augmented images [B, H, W, C].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct View {
+    pub name: String,
+    pub pipeline: Pipeline,
+    /// Size of the images that come out.
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+}
+
+/// View operations in the order written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Pipeline {
+    pub ops: Vec<ViewOp>,
+}
+
+/// One operation and the probability with which it acts, drawn per image and view.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ViewOp {
+    pub p: f64,
+    pub kind: ViewKind,
+}
+
+/// A closed range a parameter is drawn from, uniformly (log-uniformly for aspect ratios, as torchvision does).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Span64 {
+    pub lo: f64,
+    pub hi: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    Bilinear,
+    Bicubic,
+}
+
+/// Each op's arithmetic is torchvision's op of that name on float tensors in [0, 1].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ViewKind {
+    RandomResizedCrop {
+        height: usize,
+        width: usize,
+        scale: Span64,
+        ratio: Span64,
+        interpolation: Interpolation,
+        antialias: bool,
+    },
+    /// The shorter side becomes `size` when only one number is given (torchvision), else exactly (height, width).
+    Resize {
+        height: usize,
+        width: Option<usize>,
+        interpolation: Interpolation,
+        antialias: bool,
+    },
+    CenterCrop {
+        height: usize,
+        width: usize,
+    },
+    RandomCrop {
+        height: usize,
+        width: usize,
+        padding: usize,
+    },
+    HorizontalFlip,
+    VerticalFlip,
+    /// Factor ranges; `None` leaves that part out. Clipped to [0, 1] after each of the four.
+    ColorJitter {
+        brightness: Option<Span64>,
+        contrast: Option<Span64>,
+        saturation: Option<Span64>,
+        hue: Option<Span64>,
+        random_order: bool,
+    },
+    Grayscale,
+    /// `kernel` is odd; `None` means the smallest odd number that is at least 6σ.
+    GaussianBlur {
+        sigma: Span64,
+        kernel: Option<usize>,
+    },
+    Solarize {
+        threshold: f64,
+    },
+    /// Degrees, nearest-neighbour as torchvision's default, zeros outside.
+    RandomRotation {
+        degrees: Span64,
+    },
+    /// Fraction of the area and aspect ratio of the erased box; erased to 0.
+    RandomErasing {
+        scale: Span64,
+        ratio: Span64,
+    },
+    Normalize {
+        mean: Vec<f64>,
+        std: Vec<f64>,
+    },
+}
+
+/// A length of training, before it is known how many steps an epoch has.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duration {
+    Epochs(f64),
+    Steps(u64),
+}
+
+/// A value for each optimizer step k of K; all durations are resolved to steps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Schedule {
+    pub shape: ScheduleShape,
+    /// Warm-up: `from·k/w` while k < w.
+    pub warmup: u64,
+    /// K, the number of optimizer steps of the whole training.
+    pub total: u64,
+    /// With `per: "epoch"`, the number of steps whose first k each epoch uses.
+    pub per_epoch: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleShape {
+    Constant(f64),
+    /// `to + (from − to)(1 + cos π(k−w)/(K−w))/2`
+    Cosine {
+        from: f64,
+        to: f64,
+    },
+    /// `from + (to − from)(k−w)/(K−w)`
+    Linear {
+        from: f64,
+        to: f64,
+    },
+    /// `values[i]` where i is how many of `at` (steps) are at most k.
+    Step {
+        values: Vec<f64>,
+        at: Vec<u64>,
+    },
+}
+
+impl Schedule {
+    pub fn constant(value: f64) -> Schedule {
+        Schedule {
+            shape: ScheduleShape::Constant(value),
+            warmup: 0,
+            total: 1,
+            per_epoch: None,
+        }
+    }
+
+    /// The value at optimizer step `k`, counted from 0.
+    pub fn at(&self, k: u64) -> f64 {
+        let k = match self.per_epoch {
+            Some(n) if n > 0 => k - k % n,
+            _ => k,
+        };
+        let start = match &self.shape {
+            ScheduleShape::Constant(v) => *v,
+            ScheduleShape::Cosine { from, .. } | ScheduleShape::Linear { from, .. } => *from,
+            ScheduleShape::Step { values, .. } => values.first().copied().unwrap_or(0.0),
+        };
+        if k < self.warmup {
+            return start * k as f64 / self.warmup as f64;
+        }
+        let span = self.total.saturating_sub(self.warmup).max(1) as f64;
+        let t = ((k - self.warmup) as f64 / span).min(1.0);
+        match &self.shape {
+            ScheduleShape::Constant(v) => *v,
+            ScheduleShape::Cosine { from, to } => {
+                to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0
+            }
+            ScheduleShape::Linear { from, to } => from + (to - from) * t,
+            ScheduleShape::Step { values, at } => {
+                let i = at.iter().filter(|a| **a <= k).count();
+                values.get(i).or(values.last()).copied().unwrap_or(0.0)
+            }
+        }
+    }
+}
+
+/// A network of the spec: its keyword is its role.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Network {
+    pub name: String,
+    pub role: NetworkRole,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkRole {
+    Online(Role),
+    /// A moving-average copy; no gradient reaches it.
+    Target(Role),
+}
+
+/// What an optimizer's `exclude` and `group` speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamKind {
+    Weight,
+    /// Every bias that is not the shift of a norm layer.
+    Bias,
+    /// Scale and shift of norm layers.
+    Norm,
+}
+
+/// How a tensor's axes stand inside against the file's (PyTorch's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    Same,
+    /// Convolution filters: HWIO inside, OIHW in files.
+    Hwio,
+    /// Linear weights: [in, out] inside, [out, in] in files.
+    Transposed,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Parameter {
+    /// `f.layer1.0.conv1.weight`
+    pub path: String,
+    /// Index into [`Program::networks`].
+    pub network: usize,
+    pub kind: ParamKind,
+    /// Shape inside.
+    pub shape: Vec<usize>,
+    pub layout: Layout,
+    pub init: Init,
+}
+
+/// How a parameter or buffer starts. Draws come from a counter-based generator keyed by (seed, path, element in file order).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    Constant(f64),
+    Normal {
+        std: f64,
+    },
+    /// Uniform in [−bound, bound].
+    Uniform {
+        bound: f64,
+    },
+    /// A copy of another parameter or buffer (targets).
+    Copy(String),
+}
+
+/// A tensor kept from step to step that no optimizer touches: `f.bn1.running_mean`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StateDecl {
+    pub path: String,
+    pub network: usize,
+    pub shape: Vec<usize>,
+    pub init: Init,
+}
