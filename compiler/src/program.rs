@@ -1,7 +1,9 @@
 //! What a spec means once evaluated: the contract between the compiler and the runtime.
 
+use crate::core::graph::Graph;
 use serde::Serialize;
 use sslc_grammar::ast::Role;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where images come from. Paths are as written in the spec; the runtime resolves them against the working directory.

@@ -79,3 +79,7 @@ pub enum Attr {
     Str(String),
     Ints(Vec<i64>),
 }
+
+/// A typed SSA list.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Graph {}
