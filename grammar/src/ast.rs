@@ -193,9 +193,11 @@ pub enum ExprKind {
         first: Box<Expr>,
         rest: Vec<ChainLink>,
     },
-    /// `a ^ b ^ c`, applied right to left: bases and exponents in the order written, two or more.
+    /// `a ^ b ^ -c`, applied right to left; one exponent or more. The signs of an exponent apply to the whole power
+    /// that begins behind them: `2 ^ -x ^ 2` is `2 ^ (-(x ^ 2))`.
     Power {
-        operands: Vec<Expr>,
+        base: Box<Expr>,
+        exponents: Vec<Exponent>,
     },
     Compare {
         op: CompareOp,
@@ -222,6 +224,13 @@ pub enum ExprKind {
         branches: Vec<(Expr, Block)>,
         otherwise: Option<Block>,
     },
+}
+
+/// One exponent of a power, with the `-` signs before it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Exponent {
+    pub signs: Vec<Span>,
+    pub operand: Expr,
 }
 
 #[derive(Clone, Debug, Serialize)]
