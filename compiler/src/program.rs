@@ -308,3 +308,139 @@ pub struct StateDecl {
     pub shape: Vec<usize>,
     pub init: Init,
 }
+
+/// A spec, evaluated: everything the runtime needs to compile, train and evaluate it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Program {
+    /// The spec file's name without its ending.
+    pub name: String,
+    pub data: DataSource,
+    pub views: Vec<View>,
+    pub networks: Vec<Network>,
+    /// In order of first application; targets' parameters after their sources'.
+    pub parameters: Vec<Parameter>,
+    pub buffers: Vec<StateDecl>,
+    pub targets: Vec<TargetLink>,
+    /// The forward pass at the training batch: outputs `loss`, `value/NAME`, `buffer/PATH` (running statistics after
+    /// this step) and `embedding` ([B, D], what the collapse indicators look at).
+    pub forward: Graph,
+    /// Every schedule by the name its `schedule` op carries: `lr`, `lr.1` (group 1), `decay.f_t`.
+    pub schedules: BTreeMap<String, Schedule>,
+    pub train: Train,
+    pub eval: Evaluation,
+    pub encode: Encode,
+}
+
+/// A moving average: `target = τ·target + (1 − τ)·source`, after each optimizer step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TargetLink {
+    /// Paths of the source's and the target's parameter (or buffer, with `buffers: "average"`).
+    pub source: String,
+    pub target: String,
+    /// The schedule of τ.
+    pub decay: String,
+}
+
+/// Graphs that run the encoder alone, at the training batch: input view `images`, output `features` [B, D].
+#[derive(Clone, Debug, Serialize)]
+pub struct Encode {
+    /// Index of the network that is evaluated: the spec's first encoder.
+    pub network: usize,
+    pub height: usize,
+    pub width: usize,
+    /// Running statistics, no dropout.
+    pub evaluate: Graph,
+    /// Batch statistics, and outputs `buffer/PATH` = buffer + m·(batch statistic − buffer), where m is the schedule
+    /// input `calibrate`: with m = 1/(k+1) at batch k, one pass gives the cumulative average.
+    pub calibrate: Graph,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Train {
+    /// Optimizer steps of the whole training.
+    pub steps: u64,
+    /// Optimizer steps of one epoch; `None` where the number of images is not known.
+    pub steps_per_epoch: Option<u64>,
+    /// Images a (micro-)batch.
+    pub batch: usize,
+    pub seed: u64,
+    pub optimizer: Optimizer,
+    /// Largest norm of all gradients together; larger ones are scaled down to it.
+    pub clip_norm: Option<f64>,
+    /// Micro-batches an optimizer step.
+    pub accumulate: u64,
+    pub drop_last: bool,
+    pub watch_collapse: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Optimizer {
+    pub rule: OptimizerRule,
+    pub base: Hyper,
+    /// Parameters without decay (and, under LARS, without adaptation).
+    pub exclude: Vec<Selector>,
+    /// Later groups win.
+    pub groups: Vec<Group>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerRule {
+    Sgd {
+        nesterov: bool,
+    },
+    /// You et al. 2017, with the learning rate outside of the momentum buffer (BYOL, Barlow Twins) or inside (SimCLR).
+    Lars {
+        eta: f64,
+        lr_in_momentum: bool,
+    },
+    /// Loshchilov & Hutter 2019.
+    Adamw {
+        beta1: f64,
+        beta2: f64,
+        eps: f64,
+    },
+}
+
+/// Settings of one parameter's update.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hyper {
+    /// Name of the learning rate's schedule.
+    pub lr: String,
+    /// 0 under AdamW.
+    pub momentum: f64,
+    pub weight_decay: f64,
+}
+
+/// Overrides for the union of what its selectors name.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    pub select: Vec<Selector>,
+    pub lr: Option<String>,
+    pub momentum: Option<f64>,
+    pub weight_decay: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Selector {
+    Kind(ParamKind),
+    /// Index into [`Program::networks`].
+    Network(usize),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// How images are made for evaluation; deterministic.
+    pub images: Pipeline,
+    pub knn: Option<Knn>,
+}
+
+/// Weighted k-NN: votes exp(cos/τ) of the k nearest training features.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Knn {
+    pub k: usize,
+    pub temperature: f64,
+    /// Optimizer steps between evaluations; `None`: at the end only.
+    pub every: Option<u64>,
+}

@@ -1,0 +1,182 @@
+//! Evaluation of features by their neighbours.
+//!
+//! Weighted k-NN as in Wu et al. 2018 (arXiv:1805.01978, §3.4): features are L2-normalised, each of the k nearest
+//! training features votes for its class with exp(cos/τ), and ties go to the lowest class.
+
+use rayon::prelude::*;
+use sslc_compiler::program::Knn;
+
+/// Feature vectors, row-major [count, dim], with a class each.
+#[derive(Clone, Debug)]
+pub struct Features {
+    pub dim: usize,
+    pub values: Vec<f32>,
+    pub labels: Vec<u32>,
+}
+
+impl Features {
+    /// Rows of length 1; a row of zeros stays.
+    fn normalised(&self) -> Vec<f32> {
+        let mut values = self.values.clone();
+        for row in values.chunks_mut(self.dim.max(1)) {
+            let norm = row
+                .iter()
+                .map(|v| f64::from(*v).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            if norm > 0.0 {
+                row.iter_mut()
+                    .for_each(|v| *v = (f64::from(*v) / norm) as f32);
+            }
+        }
+        values
+    }
+}
+
+/// Queries that are compared with the bank at a time: bounds the similarities kept to `BLOCK × bank`.
+const BLOCK: usize = 64;
+
+/// The share of `queries` whose class the vote of their neighbours in `bank` gives, from 0 to 1.
+///
+/// Both must have the same feature size; with no queries or an empty bank it is 0. `k` is at most the bank's size.
+pub fn knn_accuracy(bank: &Features, queries: &Features, settings: &Knn) -> f64 {
+    let (dim, count, n) = (bank.dim, bank.labels.len(), queries.labels.len());
+    if dim == 0 || count == 0 || n == 0 {
+        return 0.0;
+    }
+    let classes = bank.labels.iter().max().map_or(0, |c| *c as usize + 1);
+    let k = settings.k.clamp(1, count);
+    let (b, q) = (bank.normalised(), queries.normalised());
+    let hits: usize = q
+        .par_chunks(BLOCK * dim)
+        .zip(queries.labels.par_chunks(BLOCK))
+        .map(|(rows, labels)| {
+            let mut cosines = vec![0.0f32; labels.len() * count];
+            similarities(rows, &b, labels.len(), count, dim, &mut cosines);
+            cosines
+                .chunks(count)
+                .zip(labels)
+                .filter(|(row, label)| {
+                    vote(row, &bank.labels, classes, k, settings.temperature) == **label
+                })
+                .count()
+        })
+        .sum();
+    hits as f64 / n as f64
+}
+
+/// `out[m, n] = rows[m, d] · bank[n, d]ᵀ`
+fn similarities(rows: &[f32], bank: &[f32], m: usize, n: usize, d: usize, out: &mut [f32]) {
+    assert!(rows.len() >= m * d && bank.len() >= n * d && out.len() >= m * n);
+    // SAFETY: the three slices hold m×d, n×d and m×n elements, as asserted, and are not aliased.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            d,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            rows.as_ptr(),
+            1,
+            d as isize,
+            bank.as_ptr(),
+            d as isize,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+fn vote(cosines: &[f32], labels: &[u32], classes: usize, k: usize, temperature: f64) -> u32 {
+    let mut order: Vec<u32> = (0..cosines.len() as u32).collect();
+    let nearer = |a: &u32, b: &u32| {
+        cosines[*b as usize]
+            .total_cmp(&cosines[*a as usize])
+            .then(a.cmp(b))
+    };
+    if k < order.len() {
+        order.select_nth_unstable_by(k - 1, nearer);
+        order.truncate(k);
+    }
+    order.sort_unstable_by(nearer);
+    let mut votes = vec![0.0f64; classes];
+    // The factor exp(−1/τ), common to all votes, keeps small temperatures finite.
+    for i in order {
+        votes[labels[i as usize] as usize] +=
+            ((f64::from(cosines[i as usize]) - 1.0) / temperature).exp();
+    }
+    let mut best = 0;
+    for (class, weight) in votes.iter().enumerate() {
+        if *weight > votes[best] {
+            best = class;
+        }
+    }
+    best as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(k: usize) -> Knn {
+        Knn {
+            k,
+            temperature: 0.1,
+            every: None,
+        }
+    }
+
+    fn features(dim: usize, rows: &[(&[f32], u32)]) -> Features {
+        Features {
+            dim,
+            values: rows.iter().flat_map(|(v, _)| v.to_vec()).collect(),
+            labels: rows.iter().map(|(_, l)| *l).collect(),
+        }
+    }
+
+    #[test]
+    fn the_nearest_by_angle_wins_whatever_its_length() {
+        let bank = features(2, &[(&[100.0, 0.0], 0), (&[0.0, 0.01], 1)]);
+        let queries = features(2, &[(&[0.1, 0.2], 1), (&[3.0, 1.0], 0)]);
+        assert_eq!(knn_accuracy(&bank, &queries, &settings(1)), 1.0);
+    }
+
+    #[test]
+    fn a_near_neighbour_outweighs_two_far_ones() {
+        let bank = features(2, &[(&[1.0, 0.0], 1), (&[0.0, 1.0], 0), (&[0.0, 1.0], 0)]);
+        let queries = features(2, &[(&[1.0, 0.1], 1)]);
+        assert_eq!(knn_accuracy(&bank, &queries, &settings(3)), 1.0);
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_lowest_class() {
+        let bank = features(2, &[(&[1.0, 1.0], 2), (&[1.0, 1.0], 1)]);
+        let queries = features(2, &[(&[1.0, 0.0], 1)]);
+        assert_eq!(knn_accuracy(&bank, &queries, &settings(2)), 1.0);
+    }
+
+    #[test]
+    fn more_neighbours_than_images_means_all() {
+        let bank = features(1, &[(&[1.0], 0)]);
+        assert_eq!(knn_accuracy(&bank, &bank, &settings(200)), 1.0);
+    }
+
+    #[test]
+    fn a_tiny_temperature_stays_finite() {
+        let bank = features(2, &[(&[1.0, 0.0], 0), (&[0.0, 1.0], 1)]);
+        let queries = features(2, &[(&[0.1, 1.0], 1)]);
+        let tiny = Knn {
+            k: 2,
+            temperature: 1e-3,
+            every: None,
+        };
+        assert_eq!(knn_accuracy(&bank, &queries, &tiny), 1.0);
+    }
+}

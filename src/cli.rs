@@ -1,0 +1,189 @@
+//! The command line: what can be asked.
+
+use crate::render::Format;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A compiler for self-supervised learning: a spec goes in, a trained encoder comes out.
+#[derive(Debug, Parser)]
+#[command(name = "sslc", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// How errors and warnings are written
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub error_format: Format,
+    /// Threads that compute [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Where kernels run: cpu, or reference (luminal's own operators: exact, slow, small shapes only)
+    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// A spec and what the command line overrides in it.
+#[derive(Debug, Clone, Args)]
+pub struct SpecArgs {
+    /// The spec file
+    pub spec: PathBuf,
+    /// Override a param or a setting: --set batch=64, --set train.epochs=2
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_override)]
+    pub overrides: Vec<(String, String)>,
+}
+
+fn parse_override(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write it as name=value, for example --set train.epochs=2".to_owned()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compile a spec and train it
+    Run {
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// The run directory [default: runs/NAME-DATE]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Report every error and warning of specs, and do nothing else
+    Check {
+        /// The spec files
+        #[arg(required = true)]
+        specs: Vec<PathBuf>,
+        /// Override a param or a setting in each of them
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_override)]
+        overrides: Vec<(String, String)>,
+    },
+    /// Print a stage of the compilation
+    Graph {
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// Which stage
+        #[arg(long, value_enum)]
+        emit: Stage,
+        /// In which form
+        #[arg(long, value_enum, default_value = "text")]
+        format: GraphFormat,
+    },
+    /// Make one exact training step from given tensors, for comparison with other frameworks
+    Step {
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// Views (f32, NCHW), labels, and any parameters, buffers and optimizer state, by name
+        #[arg(long, value_name = "FILE.safetensors", required_unless_present = "init_only")]
+        inputs: Option<PathBuf>,
+        /// Where loss, values, gradients and updated tensors go
+        #[arg(long, value_name = "FILE.safetensors")]
+        output: PathBuf,
+        /// The step's place in the schedules, from 0
+        #[arg(long, value_name = "K", default_value_t = 0)]
+        at_step: u64,
+        /// Write the initial parameters and stop
+        #[arg(long)]
+        init_only: bool,
+    },
+    /// Time training steps on random views
+    Bench {
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// Steps to time, after one to warm up
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        steps: u32,
+        /// A table for people, or a JSON object
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Draw a contact sheet of the views
+    Views {
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// The image to show; by default, the first of the training data
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
+        /// The sheet to write (PNG): one row for each view
+        #[arg(long, value_name = "FILE.png", required_unless_present = "raw")]
+        out: Option<PathBuf>,
+        /// Write the exact tensors before `normalize` as well
+        #[arg(long, value_name = "FILE.safetensors")]
+        raw: Option<PathBuf>,
+        /// The seed of the draws [default: the spec's]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Draws of each view
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+        count: u32,
+    },
+    /// Format specs in place
+    Fmt {
+        /// The spec files; `-` reads standard input and writes standard output
+        #[arg(required = true)]
+        specs: Vec<PathBuf>,
+        /// Change nothing; exit 1 if a file is not formatted
+        #[arg(long)]
+        check: bool,
+    },
+    /// Explain an error or warning code
+    Explain {
+        /// Such as E0101; without a code, all codes are listed
+        code: Option<String>,
+    },
+    /// Print the standard library: a list, or the source of one module
+    Std {
+        /// Such as resnet, losses, or the name of a function or layer
+        name: Option<String>,
+    },
+    /// Write a starter spec
+    New {
+        /// The file to write
+        path: PathBuf,
+        /// The method
+        #[arg(long, value_enum, default_value = "byol")]
+        method: Method,
+        /// Overwrite the file if it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// A stage of the compilation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// The syntax tree
+    Ast,
+    /// The spec evaluated: a typed list of tensor operations
+    Core,
+    /// One training step: forward, gradients, updates
+    Step,
+    /// The luminal graph of the step
+    Luminal,
+    /// Fused kernels and the memory plan
+    Kernels,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    Text,
+    Json,
+    Dot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    Simclr,
+    Byol,
+    BarlowTwins,
+    Simsiam,
+}
