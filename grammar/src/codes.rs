@@ -87,8 +87,23 @@ codes! {
     // E04: settings
     // E05: imports
     // E06: data and files
+    E0650 Data "a file does not exist"
+    E0651 Data "a file cannot be read"
+    E0652 Data "not a whole safetensors file"
+    E0653 Data "a tensor's element type is not supported"
+    E0654 Data "a file cannot be written"
+    E0655 Data "a file is not text"
+    E0660 Data "a tensor is missing from the inputs"
+    E0661 Data "a tensor of the inputs has another shape"
+    E0662 Data "the inputs hold a tensor that the spec does not know"
     // E07: device and memory
+    E0750 Device "there is no such device"
     // E08: training
+    E0801 Training "the loss is not finite"
+    E0802 Data "no labels to evaluate with"
     // E09: command line
+    E0901 Usage "there is no such code"
+    E0902 Usage "the standard library has no such name"
+    E0903 Usage "the file exists already"
     // W01: lints
 }
