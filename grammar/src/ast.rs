@@ -3,6 +3,7 @@
 //! Chains (`a + b + c`, `x |> f |> g`, `f(x)(y).T`, `- - x`, `else if`) are lists, never nested nodes, so that the
 //! depth of a tree is the depth of its brackets, which the parser bounds by [`MAX_DEPTH`].
 
+pub use crate::print::print;
 use crate::span::Span;
 use serde::Serialize;
 

@@ -80,7 +80,29 @@ macro_rules! codes {
 
 codes! {
     // E00: syntax
-    E0001 Spec "the text is not a spec"
+    E0001 Spec "something else was expected here"
+    E0002 Spec "the file holds no item"
+    E0003 Spec "a character that means nothing in a spec"
+    E0004 Spec "a string is not closed"
+    E0005 Spec "an unknown escape in a string"
+    E0006 Spec "brackets do not match"
+    E0007 Spec "brackets nest too deep"
+    E0008 Spec "a number is written in another way"
+    E0009 Spec "a number is too large"
+    E0010 Spec "a reserved word cannot be a name"
+    E0011 Spec "no item starts like this"
+    E0012 Spec "the bracket of a call or index stands apart"
+    E0013 Spec "comparisons and ranges do not chain"
+    E0014 Spec "`=`, `:` and `==` are confused"
+    E0015 Spec "a sign of another language"
+    E0016 Spec "parentheses are needed"
+    E0017 Spec "an argument without a name stands behind one with a name"
+    E0018 Spec "a name is given twice"
+    E0019 Spec "a module has exactly one `forward`"
+    E0020 Spec "a param takes a literal"
+    E0021 Spec "a `-` at the beginning of a line starts an expression"
+    E0022 Spec "a word for a later version"
+    E0023 Spec "the file is too large"
     // E01: names and values
     // E02: shapes
     // E03: modules and networks
