@@ -1,7 +1,7 @@
 //! From the syntax tree of an `.ssl` spec to kernels. Pure: no files, no environment, no clock, no threads.
 //!
 //! - [`program`]: what a spec means once evaluated: settings, networks, parameters, graphs. The contract with `runtime`.
-//! - [`core`]: the typed SSA graph and its registry of ops.
+//! - [`core`]: the typed SSA graph, its registry of ops, gradients, simplification, text forms, interpreter.
 //! - [`kernels`]: the kernel IR, and the trait of a device that runs it.
 pub mod core;
 pub mod kernels;

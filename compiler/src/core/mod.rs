@@ -1,4 +1,15 @@
 //! `core`: a spec evaluated with symbolic tensors, as a typed SSA list of ops from the registry.
 //!
-//! - [`graph`]: types, attributes, nodes, graphs.
+//! - [`graph`]: types, attributes, nodes, graphs. [`builder`]: making them.
+//! - [`ops`]: the registry: what each op means, in one table.
+//! - [`interp`]: the naive interpreter in f64, for tests and constant folding. [`rng`]: the generator of random draws.
+//!   [`special`]: functions that Rust lacks.
+pub mod builder;
 pub mod graph;
+pub mod interp;
+pub mod ops;
+pub mod rng;
+pub mod special;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,2 @@
+//! Tests of `core`: the registry checked row by row, and graphs as wholes.
+mod registry;
