@@ -2,8 +2,10 @@
 //!
 //! - [`graph`]: types, attributes, nodes, graphs. [`builder`]: making them.
 //! - [`ops`]: the registry: what each op means, in one table.
+//! - [`autodiff`]: gradients, by the rules of the registry.
 //! - [`interp`]: the naive interpreter in f64, for tests and constant folding. [`rng`]: the generator of random draws.
 //!   [`special`]: functions that Rust lacks.
+pub mod autodiff;
 pub mod builder;
 pub mod graph;
 pub mod interp;

@@ -1,2 +1,3 @@
 //! Tests of `core`: the registry checked row by row, and graphs as wholes.
+mod gradients;
 mod registry;
