@@ -2,7 +2,11 @@
 //!
 //! - [`program`]: what a spec means once evaluated: settings, networks, parameters, graphs. The contract with `runtime`.
 //! - [`core`]: the typed SSA graph, its registry of ops, gradients, simplification, text forms, interpreter.
+//! - [`lower`]: core as a luminal graph, and the reference that runs it.
+//! - [`exec`]: what runs a lowered graph.
 //! - [`kernels`]: the kernel IR, and the trait of a device that runs it.
 pub mod core;
+pub mod exec;
 pub mod kernels;
+pub mod lower;
 pub mod program;

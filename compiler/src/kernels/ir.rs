@@ -230,6 +230,18 @@ pub struct Window {
     pub padding: usize,
 }
 
+impl Window {
+    /// Elements of the input.
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// Elements of the output.
+    pub fn y_len(&self) -> usize {
+        self.n * self.oh * self.ow * self.c
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Contraction {
@@ -282,4 +294,21 @@ pub struct ConvShape {
     pub stride: usize,
     pub padding: usize,
     pub groups: usize,
+}
+
+impl ConvShape {
+    /// Elements of x.
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// Elements of the filter.
+    pub fn w_len(&self) -> usize {
+        self.kernel * self.kernel * (self.c / self.groups) * self.k
+    }
+
+    /// Elements of y.
+    pub fn y_len(&self) -> usize {
+        self.n * self.oh * self.ow * self.k
+    }
 }

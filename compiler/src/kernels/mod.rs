@@ -2,5 +2,7 @@
 //!
 //! - [`ir`]: the kernel IR.
 //! - [`device`]: what a device must do to run it.
+//! - [`naive`]: contractions, windows and indexed moves, computed plainly.
 pub mod device;
 pub mod ir;
+pub mod naive;

@@ -62,6 +62,7 @@ pub static ADD: OpDef = OpDef {
     shape: binary_number,
     grad: Grad::Rule(|g| vec![Some(g.dy), Some(g.dy)]),
     eval: Eval::Binary(|a, b| a + b),
+    lower: crate::lower::elementwise::add,
     sample: || pair((-1.0, 1.0), (-1.0, 1.0)),
 };
 
@@ -79,6 +80,7 @@ pub static SUB: OpDef = OpDef {
         vec![da, db]
     }),
     eval: Eval::Binary(|a, b| a - b),
+    lower: crate::lower::elementwise::sub,
     sample: || pair((-1.0, 1.0), (-1.0, 1.0)),
 };
 
@@ -97,6 +99,7 @@ pub static MUL: OpDef = OpDef {
         vec![da, db]
     }),
     eval: Eval::Binary(|a, b| a * b),
+    lower: crate::lower::elementwise::mul,
     sample: || pair((-2.0, 2.0), (-2.0, 2.0)),
 };
 
@@ -117,6 +120,7 @@ pub static DIV: OpDef = OpDef {
         vec![Some(da), db]
     }),
     eval: Eval::Binary(|a, b| a / b),
+    lower: crate::lower::elementwise::div,
     sample: || pair((-2.0, 2.0), (0.5, 2.0)),
 };
 
@@ -130,6 +134,7 @@ pub static POW: OpDef = OpDef {
     shape: binary_f32,
     grad: Grad::Rule(pow_gradient),
     eval: Eval::Binary(f64::powf),
+    lower: crate::lower::elementwise::pow,
     sample: || pair((0.3, 2.0), (-2.0, 2.0)),
 };
 
@@ -167,6 +172,7 @@ pub static MAXIMUM: OpDef = OpDef {
     shape: binary_number,
     grad: Grad::Rule(|g| extreme_gradient(g, g.args[0], g.args[1])),
     eval: Eval::Binary(|a, b| if a < b || b.is_nan() { b } else { a }),
+    lower: crate::lower::elementwise::maximum,
     sample: || pair((-2.0, 2.0), (-2.0, 2.0)),
 };
 
@@ -180,6 +186,7 @@ pub static MINIMUM: OpDef = OpDef {
     shape: binary_number,
     grad: Grad::Rule(|g| extreme_gradient(g, g.args[1], g.args[0])),
     eval: Eval::Binary(|a, b| if b < a || b.is_nan() { b } else { a }),
+    lower: crate::lower::elementwise::minimum,
     sample: || pair((-2.0, 2.0), (-2.0, 2.0)),
 };
 

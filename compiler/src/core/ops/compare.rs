@@ -50,6 +50,7 @@ pub static EQ: OpDef = OpDef {
     shape: comparison,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a == b)),
+    lower: crate::lower::elementwise::eq,
     sample: ties,
 };
 
@@ -63,6 +64,7 @@ pub static NE: OpDef = OpDef {
     shape: comparison,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a != b)),
+    lower: crate::lower::elementwise::ne,
     sample: ties,
 };
 
@@ -76,6 +78,7 @@ pub static LT: OpDef = OpDef {
     shape: comparison,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a < b)),
+    lower: crate::lower::elementwise::lt,
     sample: ties,
 };
 
@@ -89,6 +92,7 @@ pub static LE: OpDef = OpDef {
     shape: comparison,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a <= b)),
+    lower: crate::lower::elementwise::le,
     sample: ties,
 };
 
@@ -102,6 +106,7 @@ pub static GT: OpDef = OpDef {
     shape: comparison,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a > b)),
+    lower: crate::lower::elementwise::gt,
     sample: ties,
 };
 
@@ -115,6 +120,7 @@ pub static GE: OpDef = OpDef {
     shape: comparison,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a >= b)),
+    lower: crate::lower::elementwise::ge,
     sample: ties,
 };
 
@@ -128,6 +134,7 @@ pub static NOT: OpDef = OpDef {
     shape: logic,
     grad: Grad::Zero,
     eval: Eval::Unary(|x| f64::from(x == 0.0)),
+    lower: crate::lower::elementwise::not,
     sample: || vec![Sample::new(vec![bools(&[2, 5])])],
 };
 
@@ -141,6 +148,7 @@ pub static AND: OpDef = OpDef {
     shape: logic,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a != 0.0 && b != 0.0)),
+    lower: crate::lower::elementwise::and,
     sample: || vec![Sample::new(vec![bools(&[3, 5]), bools(&[3, 5])])],
 };
 
@@ -154,6 +162,7 @@ pub static OR: OpDef = OpDef {
     shape: logic,
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a != 0.0 || b != 0.0)),
+    lower: crate::lower::elementwise::or,
     sample: || vec![Sample::new(vec![bools(&[3, 5]), bools(&[3, 5])])],
 };
 
@@ -185,6 +194,7 @@ pub static SELECT: OpDef = OpDef {
         vec![None, da, db]
     }),
     eval: Eval::Ternary(|mask, a, b| if mask != 0.0 { a } else { b }),
+    lower: crate::lower::elementwise::select,
     sample: || {
         vec![
             Sample::new(vec![bools(&[3, 4]), f32s(&[3, 4]), f32s(&[3, 4])]),

@@ -22,6 +22,7 @@ pub static MATMUL: OpDef = OpDef {
     shape: matmul_shape,
     grad: Grad::Rule(matmul_gradient),
     eval: Eval::General(|ctx| Ok(matmul(ctx))),
+    lower: crate::lower::contraction::matmul,
     sample: || {
         let sample = |a: &[usize], b: &[usize], ta: bool, tb: bool| {
             Sample::new(vec![f32s(a), f32s(b)])
@@ -287,6 +288,7 @@ pub static CONV2D: OpDef = OpDef {
         );
         Ok(y)
     }),
+    lower: crate::lower::contraction::conv2d,
     sample: || conv_samples(|[x, w, _]| [x, w], |sample, _, _| sample),
 };
 
@@ -352,6 +354,7 @@ pub static CONV2D_INPUT_GRAD: OpDef = OpDef {
         );
         Ok(dx)
     }),
+    lower: crate::lower::contraction::conv2d_input_grad,
     sample: || {
         conv_samples(
             |[_, w, y]| [y, w],
@@ -397,6 +400,7 @@ pub static CONV2D_FILTER_GRAD: OpDef = OpDef {
         );
         Ok(dw)
     }),
+    lower: crate::lower::contraction::conv2d_filter_grad,
     sample: || {
         conv_samples(
             |[x, _, y]| [x, y],

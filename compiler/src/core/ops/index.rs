@@ -72,6 +72,7 @@ pub static TAKE: OpDef = OpDef {
             x.at(&at)
         }))
     }),
+    lower: crate::lower::moves::take,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[5, 3]), i32_below(&[4], 5)]).attr("axis", 0usize),
@@ -128,6 +129,7 @@ pub static SCATTER_ADD: OpDef = OpDef {
         }
         Ok(out)
     }),
+    lower: crate::lower::moves::scatter_add,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[4, 3]), i32_below(&[4], 5)])

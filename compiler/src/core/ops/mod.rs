@@ -13,6 +13,7 @@
 use super::builder::Builder;
 use super::graph::{Attr, Attrs, MAX_ELEMENTS, MAX_RANK, Type, ValueId};
 use super::interp::{EvalCtx, Tensor};
+use crate::lower::LowerFn;
 use std::fmt;
 
 pub mod binary;
@@ -53,6 +54,8 @@ pub struct OpDef {
     pub shape: fn(&[&Type], &Attrs) -> Result<Type, ShapeError>,
     pub grad: Grad,
     pub eval: Eval,
+    /// The value as nodes of a luminal graph.
+    pub lower: LowerFn,
     /// Arguments and attributes to try it with: gradient checks, tests of backends.
     pub sample: fn() -> Vec<Sample>,
 }

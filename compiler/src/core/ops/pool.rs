@@ -118,6 +118,7 @@ pub static MAX_POOL: OpDef = OpDef {
             best.map_or(f64::NEG_INFINITY, |p| x.data[p])
         }))
     }),
+    lower: crate::lower::contraction::max_pool,
     sample: || samples(|x, _| vec![x.to_vec()], false),
 };
 
@@ -144,6 +145,7 @@ pub static MAX_POOL_GRAD: OpDef = OpDef {
         });
         Ok(dx)
     }),
+    lower: crate::lower::contraction::max_pool_grad,
     sample: || samples(|x, y| vec![x.to_vec(), y.to_vec()], false),
 };
 
@@ -169,6 +171,7 @@ pub static AVG_POOL: OpDef = OpDef {
             places.iter().map(|p| x.data[*p]).sum::<f64>() / n
         }))
     }),
+    lower: crate::lower::contraction::avg_pool,
     sample: || samples(|x, _| vec![x.to_vec()], false),
 };
 
@@ -211,5 +214,6 @@ pub static AVG_POOL_GRAD: OpDef = OpDef {
         });
         Ok(dx)
     }),
+    lower: crate::lower::contraction::avg_pool_grad,
     sample: || samples(|_, y| vec![y.to_vec()], true),
 };

@@ -69,6 +69,7 @@ pub static SUM: OpDef = OpDef {
         vec![Some(g.b.unreduce(g.dy, &shape, &g.attrs.sizes("axes")))]
     }),
     eval: Eval::General(|ctx| Ok(fold(ctx, 0.0, |s, x, _| s + x))),
+    lower: crate::lower::moves::sum,
     sample: samples,
 };
 
@@ -88,6 +89,7 @@ pub static MAX: OpDef = OpDef {
             |m, x, _| if x > m { x } else { m },
         ))
     }),
+    lower: crate::lower::moves::max,
     sample: samples,
 };
 
@@ -107,6 +109,7 @@ pub static MIN: OpDef = OpDef {
             |m, x, _| if x < m { x } else { m },
         ))
     }),
+    lower: crate::lower::moves::min,
     sample: samples,
 };
 
@@ -153,6 +156,7 @@ pub static ARGMAX: OpDef = OpDef {
             best as f64
         }))
     }),
+    lower: crate::lower::moves::argmax,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[4, 6])]).attr("axis", 1usize),
@@ -201,6 +205,7 @@ pub static VARIANCE: OpDef = OpDef {
             s + (x - mean.data[at]).powi(2) / n
         }))
     }),
+    lower: crate::lower::moves::variance,
     sample: || {
         let sample = |shape: &[usize], mean: &[usize], axes: &[usize]| {
             let mut mean = f32s(mean);

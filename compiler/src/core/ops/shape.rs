@@ -42,6 +42,7 @@ pub static RESHAPE: OpDef = OpDef {
             data: ctx.args[0].data.clone(),
         })
     }),
+    lower: crate::lower::moves::reshape,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 6])]).attr("shape", &[3usize, 4][..]),
@@ -92,6 +93,7 @@ pub static TRANSPOSE: OpDef = OpDef {
             x.at(&at)
         }))
     }),
+    lower: crate::lower::moves::transpose,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 3])]).attr("perm", &[1usize, 0][..]),
@@ -162,6 +164,7 @@ pub static BROADCAST: OpDef = OpDef {
             x.at(&at)
         }))
     }),
+    lower: crate::lower::moves::broadcast,
     sample: || {
         let sample = |x: &[usize], shape: &[usize], dims: &[usize]| {
             Sample::new(vec![f32s(x)])
@@ -226,6 +229,7 @@ pub static CONCAT: OpDef = OpDef {
             ctx.args[part].at(&at)
         }))
     }),
+    lower: crate::lower::moves::concat,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 3]), f32s(&[1, 3])]).attr("axis", 0usize),
@@ -296,6 +300,7 @@ pub static SLICE: OpDef = OpDef {
             x.at(&at)
         }))
     }),
+    lower: crate::lower::moves::slice,
     sample: || {
         let sample = |x: &[usize], start: &[usize], end: &[usize]| {
             Sample::new(vec![f32s(x)])
@@ -347,6 +352,7 @@ pub static PAD: OpDef = OpDef {
             x.at(&at)
         }))
     }),
+    lower: crate::lower::moves::pad,
     sample: || {
         let sample = |x: &[usize], low: &[usize], high: &[usize]| {
             Sample::new(vec![f32s(x)])

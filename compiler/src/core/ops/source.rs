@@ -39,6 +39,7 @@ pub static VIEW: OpDef = OpDef {
     shape: |_, attrs| typed(DType::F32, attrs),
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("view/{}", ctx.attrs.str("name")))),
+    lower: crate::lower::moves::view,
     sample: Vec::new,
 };
 
@@ -52,6 +53,7 @@ pub static LABELS: OpDef = OpDef {
     shape: |_, attrs| typed(DType::I32, attrs),
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, "labels")),
+    lower: crate::lower::moves::labels,
     sample: Vec::new,
 };
 
@@ -72,6 +74,7 @@ pub static PARAM: OpDef = OpDef {
     shape: |_, attrs| typed(DType::F32, attrs),
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("param/{}", ctx.attrs.str("path")))),
+    lower: crate::lower::moves::param,
     sample: Vec::new,
 };
 
@@ -92,6 +95,7 @@ pub static BUFFER: OpDef = OpDef {
     shape: |_, attrs| typed(DType::F32, attrs),
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("buffer/{}", ctx.attrs.str("path")))),
+    lower: crate::lower::moves::buffer,
     sample: Vec::new,
 };
 
@@ -112,6 +116,7 @@ pub static STATE: OpDef = OpDef {
     shape: |_, attrs| typed(DType::F32, attrs),
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("state/{}", ctx.attrs.str("path")))),
+    lower: crate::lower::moves::state,
     sample: Vec::new,
 };
 
@@ -125,6 +130,7 @@ pub static SCHEDULE: OpDef = OpDef {
     shape: |_, _| Ok(Type::f32(&[])),
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("schedule/{}", ctx.attrs.str("name")))),
+    lower: crate::lower::moves::schedule,
     sample: Vec::new,
 };
 
@@ -138,6 +144,7 @@ pub static STEP: OpDef = OpDef {
     shape: |_, _| Ok(Type::new(DType::I32, &[])),
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, "step")),
+    lower: crate::lower::moves::step,
     sample: Vec::new,
 };
 
@@ -189,6 +196,7 @@ pub static CONSTANT: OpDef = OpDef {
     },
     grad: Grad::Zero,
     eval: Eval::General(|ctx| Ok(Tensor::full(&ctx.ty.shape, ctx.attrs.float("value")))),
+    lower: crate::lower::moves::constant,
     sample: || {
         vec![
             Sample::new(vec![])
@@ -232,6 +240,7 @@ pub static IOTA: OpDef = OpDef {
         let axis = ctx.attrs.size("axis");
         Ok(Tensor::from_fn(&ctx.ty.shape, |index| index[axis] as f64))
     }),
+    lower: crate::lower::moves::iota,
     sample: || {
         vec![
             Sample::new(vec![])
@@ -280,6 +289,7 @@ pub static UNIFORM: OpDef = OpDef {
             data,
         })
     }),
+    lower: crate::lower::moves::uniform,
     sample: || {
         let step: SampleArg = i32_below(&[], 1000);
         vec![

@@ -55,6 +55,7 @@ pub static NEG: OpDef = OpDef {
     },
     grad: Grad::Rule(|g| one(g.b.neg(g.dy))),
     eval: Eval::Unary(|x| -x),
+    lower: crate::lower::elementwise::neg,
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -68,6 +69,7 @@ pub static EXP: OpDef = OpDef {
     shape: unary_f32,
     grad: Grad::Rule(|g| one(g.b.mul(g.dy, g.y))),
     eval: Eval::Unary(f64::exp),
+    lower: crate::lower::elementwise::exp,
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -81,6 +83,7 @@ pub static LOG: OpDef = OpDef {
     shape: unary_f32,
     grad: Grad::Rule(|g| one(g.b.div(g.dy, g.args[0]))),
     eval: Eval::Unary(f64::ln),
+    lower: crate::lower::elementwise::log,
     sample: || in_range(0.2, 3.0),
 };
 
@@ -97,6 +100,7 @@ pub static SQRT: OpDef = OpDef {
         one(g.b.div(half, g.y))
     }),
     eval: Eval::Unary(f64::sqrt),
+    lower: crate::lower::elementwise::sqrt,
     sample: || in_range(0.2, 3.0),
 };
 
@@ -114,6 +118,7 @@ pub static SQRT_SAFE: OpDef = OpDef {
         one(where_positive(g, g.y, slope))
     }),
     eval: Eval::Unary(f64::sqrt),
+    lower: crate::lower::elementwise::sqrt,
     sample: || in_range(0.2, 3.0),
 };
 
@@ -141,6 +146,7 @@ pub static ABS: OpDef = OpDef {
         one(g.b.select(positive, g.dy, below))
     }),
     eval: Eval::Unary(f64::abs),
+    lower: crate::lower::elementwise::abs,
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -156,6 +162,7 @@ pub static RELU: OpDef = OpDef {
     grad: Grad::Rule(|g| one(where_positive(g, g.y, g.dy))),
     // NaN stays NaN, unlike `f64::max`.
     eval: Eval::Unary(|x| if x < 0.0 { 0.0 } else { x }),
+    lower: crate::lower::elementwise::relu,
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -183,6 +190,7 @@ pub static GELU: OpDef = OpDef {
         one(g.b.mul(g.dy, slope))
     }),
     eval: Eval::Unary(|x| 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))),
+    lower: crate::lower::elementwise::gelu,
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -203,6 +211,7 @@ pub static ERF: OpDef = OpDef {
         one(g.b.mul(g.dy, slope))
     }),
     eval: Eval::Unary(erf),
+    lower: crate::lower::elementwise::erf,
     sample: || in_range(-2.5, 2.5),
 };
 
@@ -222,6 +231,7 @@ pub static SIGMOID: OpDef = OpDef {
         one(g.b.mul(g.dy, slope))
     }),
     eval: Eval::Unary(|x| 1.0 / (1.0 + (-x).exp())),
+    lower: crate::lower::elementwise::sigmoid,
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -241,6 +251,7 @@ pub static TANH: OpDef = OpDef {
         one(g.b.mul(g.dy, slope))
     }),
     eval: Eval::Unary(f64::tanh),
+    lower: crate::lower::elementwise::tanh,
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -263,6 +274,7 @@ pub static SOFTPLUS: OpDef = OpDef {
             x.exp().ln_1p()
         }
     }),
+    lower: crate::lower::elementwise::softplus,
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -279,6 +291,7 @@ pub static SIN: OpDef = OpDef {
         one(g.b.mul(g.dy, slope))
     }),
     eval: Eval::Unary(f64::sin),
+    lower: crate::lower::elementwise::sin,
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -296,6 +309,7 @@ pub static COS: OpDef = OpDef {
         one(g.b.mul(g.dy, slope))
     }),
     eval: Eval::Unary(f64::cos),
+    lower: crate::lower::elementwise::cos,
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -323,6 +337,7 @@ pub static CAST: OpDef = OpDef {
         value.data.iter_mut().for_each(|x| *x = convert(*x));
         Ok(value)
     }),
+    lower: crate::lower::elementwise::cast,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 3])]).attr("dtype", "f32"),
@@ -343,5 +358,6 @@ pub static STOP_GRADIENT: OpDef = OpDef {
     shape: |args, _| Ok(args[0].clone()),
     grad: Grad::Zero,
     eval: Eval::Unary(|x| x),
+    lower: crate::lower::elementwise::identity,
     sample: || in_range(-1.0, 1.0),
 };

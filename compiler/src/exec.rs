@@ -1,0 +1,25 @@
+//! What runs a lowered graph: the reference on luminal's operators, or a compiled program on a device.
+
+/// A graph ready to run, with its values from outside.
+///
+/// Sources are `view/NAME`, `labels`, `param/PATH`, `buffer/PATH`, `state/PATH`, `schedule/NAME` and `step`; unset, they
+/// are zeros. An output that bears the name of a source is its update: the next run sees it.
+pub trait Executor {
+    /// Sources, with their shapes; those that no output depends on are not among them.
+    fn sources(&self) -> Vec<(String, Vec<usize>)>;
+
+    /// Outputs, with their shapes, in the graph's order.
+    fn outputs(&self) -> Vec<(String, Vec<usize>)>;
+
+    /// Sets a source and says whether there is one of this name.
+    ///
+    /// # Panics
+    /// Where the number of elements is not the source's.
+    fn set(&mut self, name: &str, data: &[f32]) -> bool;
+
+    /// Runs the graph once.
+    fn run(&mut self);
+
+    /// Reads an output of the last run, or a source's present value, and says whether there is one of this name.
+    fn get(&self, name: &str, out: &mut Vec<f32>) -> bool;
+}
