@@ -94,7 +94,7 @@ impl ValueId {
     }
 }
 
-/// An attribute of a node. Floats compare by their bits: 0.0 and -0.0 are different attributes.
+/// An attribute of a node. Floats compare by their bits: 0.0 and -0.0 are different attributes; NaN equals NaN.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Attr {
@@ -110,7 +110,7 @@ impl PartialEq for Attr {
         match (self, other) {
             (Attr::Bool(a), Attr::Bool(b)) => a == b,
             (Attr::Int(a), Attr::Int(b)) => a == b,
-            (Attr::Float(a), Attr::Float(b)) => a.to_bits() == b.to_bits(),
+            (Attr::Float(a), Attr::Float(b)) => float_bits(*a) == float_bits(*b),
             (Attr::Str(a), Attr::Str(b)) => a == b,
             (Attr::Ints(a), Attr::Ints(b)) => a == b,
             (Attr::Bool(_) | Attr::Int(_) | Attr::Float(_) | Attr::Str(_) | Attr::Ints(_), _) => {
@@ -122,12 +122,17 @@ impl PartialEq for Attr {
 
 impl Eq for Attr {}
 
+/// The bits of a float, the same for every NaN.
+fn float_bits(v: f64) -> u64 {
+    if v.is_nan() { f64::NAN } else { v }.to_bits()
+}
+
 impl Hash for Attr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Attr::Bool(v) => v.hash(state),
             Attr::Int(v) => v.hash(state),
-            Attr::Float(v) => v.to_bits().hash(state),
+            Attr::Float(v) => float_bits(*v).hash(state),
             Attr::Str(v) => v.hash(state),
             Attr::Ints(v) => v.hash(state),
         }

@@ -2,6 +2,8 @@
 //!
 //! - [`graph`]: types, attributes, nodes, graphs. [`builder`]: making them.
 //! - [`ops`]: the registry: what each op means, in one table.
+//! - [`print`], [`read`]: the text form, `read(print(g)) == g`. [`verify`]: the rules every graph keeps.
+//! - [`random`]: random programs, for tests.
 //! - [`autodiff`]: gradients, by the rules of the registry.
 //! - [`interp`]: the naive interpreter in f64, for tests and constant folding. [`rng`]: the generator of random draws.
 //!   [`special`]: functions that Rust lacks.
@@ -10,8 +12,12 @@ pub mod builder;
 pub mod graph;
 pub mod interp;
 pub mod ops;
+pub mod print;
+pub mod random;
+pub mod read;
 pub mod rng;
 pub mod special;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

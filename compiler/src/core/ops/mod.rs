@@ -231,10 +231,13 @@ impl OpDef {
             ordered.push((def.name, value));
         }
         if let Some((name, _)) = given.first() {
-            return Err(ShapeError::new(
-                &[],
-                format!("`{}` has no attribute `{name}`, or has it once", self.name),
-            ));
+            let known = self.attrs.iter().any(|def| def.name == *name);
+            let message = if known {
+                format!("`{}` is given its attribute `{name}` twice", self.name)
+            } else {
+                format!("`{}` has no attribute `{name}`", self.name)
+            };
+            return Err(ShapeError::new(&[], message));
         }
         Ok(Attrs(ordered))
     }
@@ -244,16 +247,13 @@ impl OpDef {
         let all: Vec<usize> = (0..args.len()).collect();
         if !self.args.accepts(args.len()) {
             let wanted = match self.args {
-                Arity::Fixed(names) => names.len().to_string(),
-                Arity::Variadic(_) => "at least 1".to_string(),
+                Arity::Fixed(&[_]) => "1 argument".to_string(),
+                Arity::Fixed(names) => format!("{} arguments", names.len()),
+                Arity::Variadic(_) => "at least 1 argument".to_string(),
             };
             return Err(ShapeError::new(
                 &all,
-                format!(
-                    "`{}` takes {wanted} arguments, not {}",
-                    self.name,
-                    args.len()
-                ),
+                format!("`{}` takes {wanted}, not {}", self.name, args.len()),
             ));
         }
         let ty = (self.shape)(args, attrs)?;

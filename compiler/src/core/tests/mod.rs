@@ -1,3 +1,4 @@
 //! Tests of `core`: the registry checked row by row, and graphs as wholes.
 mod gradients;
 mod registry;
+mod text;
