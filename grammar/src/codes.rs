@@ -2,7 +2,7 @@
 //!
 //! Invariant: a code is never given a second meaning. Ranges: E00 syntax, E01 names and values, E02 shapes,
 //! E03 modules and networks, E04 settings (train, eval, views, data, schedules), E05 imports, E06 data and files,
-//! E07 device and memory, E08 training, E09 command line, W01 lints.
+//! E07 device and memory, E08 training, E09 command line, W01 lints, W06 data and files.
 
 use crate::diag::Severity;
 use serde::{Serialize, Serializer};
@@ -109,6 +109,22 @@ codes! {
     // E04: settings
     // E05: imports
     // E06: data and files
+    E0601 Data "the data were not found"
+    E0602 Data "the data cannot be read"
+    E0603 Data "a file has the wrong length"
+    E0604 Data "not an idx file"
+    E0605 Data "a label is out of range"
+    E0606 Data "images and labels differ in number"
+    E0607 Data "there are no images"
+    E0608 Data "an image cannot be decoded"
+    E0609 Data "images have 1 or 3 channels"
+    E0610 Data "the classes of the test folder differ"
+    E0611 Data "the number of images differs from `count`"
+    E0612 Data "a batch is larger than the data"
+    E0613 Data "the folder holds splits, not classes"
+    E0614 Data "an image is too small for a crop"
+    E0615 Data "a view has another size than its batch"
+    E0616 Data "no thread for the views"
     E0650 Data "a file does not exist"
     E0651 Data "a file cannot be read"
     E0652 Data "not a whole safetensors file"
@@ -128,4 +144,8 @@ codes! {
     E0902 Usage "the standard library has no such name"
     E0903 Usage "the file exists already"
     // W01: lints
+    // W06: data and files
+    W0601 Data "damaged images are skipped"
+    W0602 Data "a set has an unusual size"
+    W0603 Data "images beside class folders are left out"
 }

@@ -1,0 +1,139 @@
+//! Image files to pixels, and pixels from one layout or channel count to another.
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
+use std::fs;
+use std::io::{self, Cursor};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Bytes [H, W, C] of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    pub bytes: Vec<u8>,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+}
+
+/// Why a file gave no image.
+#[derive(Debug)]
+pub enum ImageFailure {
+    /// The file could not be read at all.
+    Access(io::Error),
+    /// Its content is no image of a known format, or is damaged.
+    Damaged(String),
+}
+
+impl From<io::Error> for ImageFailure {
+    fn from(e: io::Error) -> ImageFailure {
+        ImageFailure::Access(e)
+    }
+}
+
+fn explain(e: &ImageError) -> String {
+    match e {
+        ImageError::Unsupported(_) => {
+            "it is no PNG, JPEG, WebP, GIF or BMP that can be read".to_owned()
+        }
+        ImageError::Limits(_) => "it is too large".to_owned(),
+        e => e.to_string(),
+    }
+}
+
+/// Runs a decoder; should it panic on a malformed file, the file counts as damaged.
+fn guarded<T>(f: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageFailure> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(Ok(v)) => Ok(v),
+        Ok(Err(e)) => Err(ImageFailure::Damaged(explain(&e))),
+        Err(_) => Err(ImageFailure::Damaged(
+            "the decoder gave up on it".to_owned(),
+        )),
+    }
+}
+
+/// Reads an image file as 1 or 3 channels: its format is told by its content, alpha is dropped, of an animation the first
+/// picture is taken, and the camera's orientation (EXIF) is applied.
+pub fn read_image(path: &Path, channels: usize) -> Result<Pixels, ImageFailure> {
+    let bytes = fs::read(path)?;
+    let image = guarded(|| {
+        let mut decoder = ImageReader::new(Cursor::new(&bytes))
+            .with_guessed_format()?
+            .into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut image = DynamicImage::from_decoder(decoder)?;
+        image.apply_orientation(orientation);
+        Ok(image)
+    })?;
+    let (height, width) = (image.height() as usize, image.width() as usize);
+    if height == 0 || width == 0 {
+        return Err(ImageFailure::Damaged("it has no pixels".to_owned()));
+    }
+    let gray = !image.color().has_color();
+    let bytes = if gray {
+        convert_channels(image.into_luma8().into_raw(), 1, channels)
+    } else {
+        convert_channels(image.into_rgb8().into_raw(), 3, channels)
+    };
+    Ok(Pixels {
+        bytes,
+        height,
+        width,
+        channels,
+    })
+}
+
+/// Reads as much of an image file as tells its format and size.
+pub fn check_header(path: &Path) -> Result<(), ImageFailure> {
+    let reader = ImageReader::open(path)?.with_guessed_format()?;
+    guarded(|| reader.into_dimensions()).and_then(|(w, h)| {
+        if w == 0 || h == 0 {
+            Err(ImageFailure::Damaged("it has no pixels".to_owned()))
+        } else {
+            Ok(())
+        }
+    })
+}
+
+/// Changes the channel count of interleaved pixels: gray to colour repeats, colour to gray is ITU-R 601-2 luma in the
+/// integer arithmetic of Pillow's `convert("L")`.
+pub fn convert_channels(bytes: Vec<u8>, from: usize, to: usize) -> Vec<u8> {
+    match (from, to) {
+        (1, 3) => bytes.iter().flat_map(|v| [*v; 3]).collect(),
+        (3, 1) => bytes
+            .chunks_exact(3)
+            .map(|p| {
+                let [r, g, b] = [p[0], p[1], p[2]].map(u32::from);
+                ((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8
+            })
+            .collect(),
+        _ => bytes,
+    }
+}
+
+/// Appends an image given as three planes of rows, [3, H, W], as [H, W, 3].
+pub fn push_planes(planes: &[u8], height: usize, width: usize, out: &mut Vec<u8>) {
+    let area = height * width;
+    for i in 0..area {
+        out.extend_from_slice(&[planes[i], planes[area + i], planes[2 * area + i]]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gray_of_colour_is_pillows() {
+        // Image.new("RGB", (1, 1), c).convert("L") for red, green, blue and a mixture.
+        let rgb = vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 100, 200];
+        assert_eq!(convert_channels(rgb, 3, 1), [76, 150, 29, 84]);
+        assert_eq!(convert_channels(vec![7, 9], 1, 3), [7, 7, 7, 9, 9, 9]);
+    }
+
+    #[test]
+    fn planes_are_interleaved() {
+        let mut out = Vec::new();
+        push_planes(&[1, 2, 3, 4, 5, 6], 1, 2, &mut out);
+        assert_eq!(out, [1, 3, 5, 2, 4, 6]);
+    }
+}
