@@ -3,6 +3,7 @@
 use crate::core::graph::Graph;
 use serde::Serialize;
 use sslc_grammar::ast::Role;
+use sslc_grammar::span::Span;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -192,6 +193,10 @@ pub enum ScheduleShape {
         values: Vec<f64>,
         at: Vec<u64>,
     },
+    /// `1 − β^(k+1)`, the bias correction of Adam (Kingma & Ba 2015, Algorithm 1).
+    Correction {
+        beta: f64,
+    },
 }
 
 impl Schedule {
@@ -214,6 +219,7 @@ impl Schedule {
             ScheduleShape::Constant(v) => *v,
             ScheduleShape::Cosine { from, .. } | ScheduleShape::Linear { from, .. } => *from,
             ScheduleShape::Step { values, .. } => values.first().copied().unwrap_or(0.0),
+            ScheduleShape::Correction { .. } => 0.0,
         };
         if k < self.warmup {
             return start * k as f64 / self.warmup as f64;
@@ -230,6 +236,7 @@ impl Schedule {
                 let i = at.iter().filter(|a| **a <= k).count();
                 values.get(i).or(values.last()).copied().unwrap_or(0.0)
             }
+            ScheduleShape::Correction { beta } => 1.0 - beta.powi((k + 1).min(1 << 30) as i32),
         }
     }
 }
@@ -239,6 +246,8 @@ impl Schedule {
 pub struct Network {
     pub name: String,
     pub role: NetworkRole,
+    /// Where the spec defines it.
+    pub span: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

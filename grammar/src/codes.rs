@@ -138,14 +138,22 @@ codes! {
     E0750 Device "there is no such device"
     // E08: training
     E0801 Training "the loss is not finite"
-    E0802 Data "no labels to evaluate with"
     // E09: command line
     E0901 Usage "there is no such code"
     E0902 Usage "the standard library has no such name"
     E0903 Usage "the file exists already"
+    E0904 Usage "a stage has no such form"
     // W01: lints
+    W0150 Spec "the loss collapses"
+    W0151 Spec "a target's output is not stopped"
+    W0152 Spec "a predictor without stop-gradient"
+    W0153 Spec "batch norm over one image"
+    W0154 Spec "division by zero"
+    W0155 Spec "the loss never reaches a network"
     // W06: data and files
     W0601 Data "damaged images are skipped"
     W0602 Data "a set has an unusual size"
     W0603 Data "images beside class folders are left out"
+    // W08: training
+    W0801 Data "k-NN is left out"
 }
