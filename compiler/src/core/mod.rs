@@ -3,6 +3,7 @@
 //! - [`graph`]: types, attributes, nodes, graphs. [`builder`]: making them.
 //! - [`ops`]: the registry: what each op means, in one table.
 //! - [`print`], [`read`]: the text form, `read(print(g)) == g`. [`verify`]: the rules every graph keeps.
+//! - [`simplify`]: equal nodes, constants, identities, dead nodes.
 //! - [`random`]: random programs, for tests.
 //! - [`autodiff`]: gradients, by the rules of the registry.
 //! - [`interp`]: the naive interpreter in f64, for tests and constant folding. [`rng`]: the generator of random draws.
@@ -16,6 +17,7 @@ pub mod print;
 pub mod random;
 pub mod read;
 pub mod rng;
+pub mod simplify;
 pub mod special;
 pub mod verify;
 
