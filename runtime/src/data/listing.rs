@@ -67,10 +67,10 @@ fn entries(folder: &Path, what: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Di
     Ok((folders, files))
 }
 
-/// All image files below a folder, sorted by path. A folder reached twice (by links) is entered once.
-fn walk(root: &Path, what: &str) -> Result<Vec<PathBuf>, Diagnostic> {
-    let mut seen = BTreeSet::new();
-    let mut waiting = vec![root.to_path_buf()];
+/// All image files below a folder of `root`, sorted by path. A folder reached twice (by links) is entered once, `root` not again.
+fn walk(root: &Path, folder: &Path, what: &str) -> Result<Vec<PathBuf>, Diagnostic> {
+    let mut seen = BTreeSet::from_iter(fs::canonicalize(root));
+    let mut waiting = vec![folder.to_path_buf()];
     let mut found = Vec::new();
     while let Some(folder) = waiting.pop() {
         let real = fs::canonicalize(&folder).map_err(|e| access_error(&e, what, &folder))?;
@@ -95,7 +95,7 @@ pub(super) fn list(root: &Path, what: &str) -> Result<Listing, Diagnostic> {
     let relative = |p: &Path| p.strip_prefix(root).unwrap_or(p).to_path_buf();
     let (mut classes, mut files) = (Vec::new(), Vec::new());
     for folder in &folders {
-        let images = walk(folder, what)?;
+        let images = walk(root, folder, what)?;
         if images.is_empty() {
             continue;
         }

@@ -10,6 +10,8 @@ mod blur;
 mod color;
 mod draws;
 mod geometry;
+#[cfg(test)]
+mod golden;
 mod loader;
 mod planes;
 mod resample;
