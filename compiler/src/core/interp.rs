@@ -1,7 +1,7 @@
 //! A naive interpreter in f64: what the ops mean, for tests and constant folding.
 
-use super::graph::{Attrs, Graph, Type, ValueId};
-use super::ops::{Class, Eval};
+use super::graph::{Attrs, Graph, Type};
+use super::ops::Eval;
 use std::collections::BTreeMap;
 
 /// A dense, row-major tensor of any element type: indices are whole numbers, masks 0 or 1.
@@ -143,9 +143,4 @@ fn with_shape(like: &Tensor, data: Vec<f64>) -> Tensor {
         shape: like.shape.clone(),
         data,
     }
-}
-
-/// Whether a node's value depends on its attributes and arguments only.
-pub fn is_pure(graph: &Graph, id: ValueId) -> bool {
-    graph.node(id).op.class != Class::Source
 }

@@ -164,6 +164,19 @@ pub(super) fn expect_images(ty: &Type, arg: usize) -> Result<(), ShapeError> {
     ))
 }
 
+/// Why no window of this size fits into the images of argument 0.
+pub(super) fn no_window(x: &Type, kernel: usize, attrs: &Attrs) -> ShapeError {
+    let (stride, padding) = (attrs.int("stride"), attrs.int("padding"));
+    let message = if stride < 1 {
+        format!("the stride of a window is at least 1, not {stride}")
+    } else {
+        format!(
+            "a {kernel}×{kernel} window with stride {stride} and padding {padding} does not fit into {x}"
+        )
+    };
+    ShapeError::new(&[0], message)
+}
+
 /// The shape of `conv2d` of images x and filters w.
 fn conv_shape(x: &Type, w: &Type, attrs: &Attrs) -> Result<Type, ShapeError> {
     expect_images(x, 0)?;
@@ -181,7 +194,7 @@ fn conv_shape(x: &Type, w: &Type, attrs: &Attrs) -> Result<Type, ShapeError> {
         return Err(ShapeError::new(
             &[0, 1],
             format!(
-                "{} channels of {x} do not fit filters {w} in {} groups",
+                "{} channels of {x} do not fit filters {w} with groups = {}",
                 x.shape[3],
                 attrs.int("groups")
             ),
@@ -191,14 +204,7 @@ fn conv_shape(x: &Type, w: &Type, attrs: &Attrs) -> Result<Type, ShapeError> {
     let size = |n| windows(n, kernel, stride, padding);
     match (size(x.shape[1]), size(x.shape[2])) {
         (Some(h), Some(w)) => Ok(Type::f32(&[x.shape[0], h, w, out])),
-        _ => Err(ShapeError::new(
-            &[0],
-            format!(
-                "a {kernel}×{kernel} window with stride {} and padding {} does not fit into {x}",
-                attrs.int("stride"),
-                attrs.int("padding")
-            ),
-        )),
+        _ => Err(no_window(x, kernel, attrs)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Windows over images [B, H, W, C]: square, with one stride and padding for both axes.
 
-use super::contraction::{expect_images, expect_result, windows};
+use super::contraction::{expect_images, expect_result, no_window, windows};
 use super::sample::{Sample, f32s};
 use super::unary::expect_f32;
 use super::{Arity, AttrDef, AttrKind, Class, Eval, Grad, OpDef, ShapeError, Surface, attr};
@@ -22,18 +22,21 @@ fn pooled(x: &Type, attrs: &Attrs) -> Result<Type, ShapeError> {
         attrs.size("stride"),
         attrs.size("padding"),
     );
-    let size = |n| windows(n, kernel, stride, padding).filter(|_| padding <= kernel / 2);
-    match (size(x.shape[1]), size(x.shape[2])) {
-        (Some(h), Some(w)) => Ok(Type::f32(&[x.shape[0], h, w, x.shape[3]])),
-        _ => Err(ShapeError::new(
+    if padding > kernel / 2 {
+        return Err(ShapeError::new(
             &[0],
             format!(
-                "a {0}×{0} window with stride {1} and padding {2} does not fit into {x}",
+                "the padding of a {0}×{0} pool is at most {1}, half its window, not {2}",
                 attrs.int("kernel"),
-                attrs.int("stride"),
+                kernel / 2,
                 attrs.int("padding")
             ),
-        )),
+        ));
+    }
+    let size = |n| windows(n, kernel, stride, padding);
+    match (size(x.shape[1]), size(x.shape[2])) {
+        (Some(h), Some(w)) => Ok(Type::f32(&[x.shape[0], h, w, x.shape[3]])),
+        _ => Err(no_window(x, kernel, attrs)),
     }
 }
 

@@ -136,7 +136,14 @@ pub static ARGMAX: OpDef = OpDef {
     attrs: &[attr("axis", AttrKind::Int, "The axis searched.")],
     shape: |args, attrs| {
         expect_f32(args[0], 0)?;
-        let shape = without(args[0], &[attrs.size("axis")])?;
+        let axis = attrs.size("axis");
+        if axis >= args[0].rank() {
+            return Err(ShapeError::new(
+                &[0],
+                format!("there is no axis {} in {}", attrs.int("axis"), args[0]),
+            ));
+        }
+        let shape = without(args[0], &[axis])?;
         Ok(Type::new(DType::I32, &shape))
     },
     grad: Grad::Zero,
