@@ -135,6 +135,8 @@ codes! {
     E0661 Data "a tensor of the inputs has another shape"
     E0662 Data "the inputs hold a tensor that the spec does not know"
     // E07: device and memory
+    E0701 Device "not enough memory"
+    E0702 Device "the compiled program is not valid"
     E0750 Device "there is no such device"
     // E08: training
     E0801 Training "the loss is not finite"

@@ -6,8 +6,10 @@
 //! - [`layout`]: tensors between their order inside and in files.
 //! - [`tensors`]: named tensors in safetensors files, written atomically.
 //! - [`evaluate`]: k-NN on features.
+//! - [`cpu`]: the CPU device.
 //! - [`collapse`]: indicators of collapse of an embedding.
 pub mod collapse;
+pub mod cpu;
 pub mod data;
 pub mod evaluate;
 pub mod layout;

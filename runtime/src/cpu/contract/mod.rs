@@ -1,0 +1,529 @@
+//! Contractions on the CPU.
+//!
+//! - [`simd`]: register tiles for each level.
+//! - [`window`]: chunks of images and their windows.
+//! - [`rows`]: convolution, its input gradient, matmul.
+//! - [`columns`]: the filter's gradient, Aᵀ·B.
+mod columns;
+mod rows;
+mod simd;
+mod window;
+
+use super::level::Level;
+use super::pool::Pool;
+use super::scratch::Pointer;
+use columns::{ColumnsPlan, Run};
+use rows::{Phase, RowsPlan, Tap, WeightStrides, segments};
+use simd::{Kernels, Segment, Tile};
+use sslc_compiler::kernels::ir::{Buffer, BufferId, Contraction, ConvShape};
+use window::{Chunks, Image, Reach, Windows};
+
+/// Input channels that a unit of a filter gradient treats at a time, where there are many.
+const CHANNEL_BLOCK: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// The largest block of channels that divides them; all of them where no size in range does.
+fn channel_block(channels: usize) -> usize {
+    CHANNEL_BLOCK
+        .rev()
+        .find(|b| channels % b == 0)
+        .unwrap_or(channels)
+}
+
+/// A contraction made ready: its tables, and its working memory's sizes.
+#[derive(Clone, Debug)]
+pub enum ContractionPlan {
+    Rows(Box<RowsPlan>),
+    Columns(Box<ColumnsPlan>),
+}
+
+impl ContractionPlan {
+    /// Plans a contraction that has been verified.
+    pub fn new(contraction: &Contraction, buffers: &[Buffer], level: Level) -> ContractionPlan {
+        let place = |id: BufferId| buffers[id.0 as usize].offset;
+        match *contraction {
+            Contraction::MatMul {
+                a,
+                b,
+                out,
+                batch,
+                m,
+                n,
+                k,
+                ta,
+                tb,
+            } => {
+                let sizes = MatMul {
+                    batch,
+                    m,
+                    n,
+                    k,
+                    tb,
+                    a: place(a),
+                    b: place(b),
+                    out: place(out),
+                };
+                if ta {
+                    ContractionPlan::Columns(Box::new(sizes.columns(level)))
+                } else {
+                    ContractionPlan::Rows(Box::new(sizes.rows(level)))
+                }
+            }
+            Contraction::Conv { x, w, y, shape } => {
+                let plan = convolution(&shape, [place(x), place(w), place(y)], level);
+                ContractionPlan::Rows(Box::new(plan))
+            }
+            Contraction::ConvInputGrad { dy, w, dx, shape } => {
+                let plan = input_gradient(&shape, [place(dy), place(w), place(dx)], level);
+                ContractionPlan::Rows(Box::new(plan))
+            }
+            Contraction::ConvFilterGrad { x, dy, dw, shape } => {
+                let plan = filter_gradient(&shape, [place(x), place(dy), place(dw)], level);
+                ContractionPlan::Columns(Box::new(plan))
+            }
+        }
+    }
+
+    /// f32 elements of scratch that each thread needs.
+    pub fn thread_scratch(&self) -> usize {
+        match self {
+            ContractionPlan::Rows(p) => p.thread_scratch(),
+            ContractionPlan::Columns(p) => p.thread_scratch(),
+        }
+    }
+
+    /// f32 elements of scratch shared by all threads.
+    pub fn shared_scratch(&self) -> usize {
+        match self {
+            ContractionPlan::Rows(p) => p.shared_scratch(),
+            ContractionPlan::Columns(p) => p.shared_scratch(),
+        }
+    }
+
+    /// Runs the contraction.
+    ///
+    /// # Safety
+    /// As for [`RowsPlan::run`] and [`ColumnsPlan::run`].
+    pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared),
+                ContractionPlan::Columns(p) => p.run(pool, arena, threads, shared),
+            }
+        }
+    }
+}
+
+/// A register tile over operands of its own, for measuring the machine's rate.
+pub struct PeakTile {
+    kernels: Kernels,
+    a: Vec<f32>,
+    b: Vec<f32>,
+}
+
+impl PeakTile {
+    /// Inner length of the tile.
+    const INNER: usize = 128;
+
+    /// The tile of a level, which the machine must have.
+    pub fn new(level: Level) -> PeakTile {
+        assert!(level.available());
+        let kernels = Kernels::new(level);
+        PeakTile {
+            a: vec![1.0; kernels.wide.most_rows() * Self::INNER],
+            b: vec![1.0; kernels.wide.width * Self::INNER],
+            kernels,
+        }
+    }
+
+    /// Operations of one tile.
+    pub fn flops(&self) -> f64 {
+        let panel = &self.kernels.wide;
+        (2 * panel.most_rows() * panel.width * Self::INNER) as f64
+    }
+
+    /// Computes the tile `count` times.
+    pub fn run(&self, count: usize) {
+        let panel = &self.kernels.wide;
+        let rows = panel.most_rows();
+        let mut c = vec![0.0f32; rows * panel.width];
+        let a: Vec<*const f32> = (0..rows)
+            .map(|m| self.a[m * Self::INNER..].as_ptr())
+            .collect();
+        let c: Vec<*mut f32> = c.chunks_mut(panel.width).map(<[f32]>::as_mut_ptr).collect();
+        let segment = Segment {
+            offset: 0,
+            len: Self::INNER,
+        };
+        let tile = Tile {
+            columns: panel.width,
+            accumulate: false,
+        };
+        for _ in 0..count {
+            // SAFETY: the level is available; A has `rows` rows of the segment's length, B as many rows of the panel's
+            // width, C a row of that width for each of A's.
+            unsafe {
+                panel.rows[panel.rows.len() - 1](
+                    a.as_ptr(),
+                    &[segment],
+                    self.b.as_ptr(),
+                    c.as_ptr(),
+                    tile,
+                );
+            }
+        }
+    }
+}
+
+/// A matrix product as a convolution: each row of A is an image of one pixel.
+struct MatMul {
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    tb: bool,
+    a: usize,
+    b: usize,
+    out: usize,
+}
+
+impl MatMul {
+    fn strides_of_b(&self) -> (usize, usize) {
+        if self.tb { (1, self.k) } else { (self.n, 1) }
+    }
+
+    fn windows(&self, channels: usize) -> Windows {
+        let image = Image {
+            height: 1,
+            width: 1,
+            channels,
+        };
+        let reach = Reach::forward(1, 1, 0);
+        Windows::new(image, reach, reach, (1, 1), 1, channels)
+    }
+
+    fn rows(&self, level: Level) -> RowsPlan {
+        let chunks = Chunks::choose(self.m, 1, 1, 1, |_| self.k);
+        let (inner, output) = self.strides_of_b();
+        let tap = Tap {
+            offset: 0,
+            weights: 0,
+        };
+        RowsPlan {
+            kernels: Kernels::new(level),
+            input: self.a,
+            weights: self.b,
+            output: self.out,
+            windows: self.windows(self.k),
+            chunks,
+            output_image: self.n,
+            output_row: self.n,
+            step: 1,
+            phases: vec![Phase {
+                row: 0,
+                inputs: (0..chunks.group).map(|i| i * self.k).collect(),
+                outputs: (0..chunks.group).map(|i| i * self.n).collect(),
+                columns: 1,
+                taps: vec![tap],
+                blocks: segments(&[tap], self.k),
+            }],
+            inner: self.k,
+            columns: self.n,
+            weight_strides: WeightStrides { inner, output },
+            groups: self.batch,
+            group_input: self.m * self.k,
+            group_weights: self.k * self.n,
+            group_output: self.m * self.n,
+            panels: Vec::new(),
+            splits: 1,
+        }
+        .finish()
+    }
+
+    /// With A given as [k, m]: its rows are the pixels.
+    fn columns(&self, level: Level) -> ColumnsPlan {
+        let chunks = Chunks::choose(self.k, 1, 1, 1, |_| self.m);
+        let (gradient_pixel, gradient_column) = self.strides_of_b();
+        let block = channel_block(self.m);
+        ColumnsPlan {
+            level,
+            kernels: Kernels::new(level),
+            input: self.a,
+            gradient: self.b,
+            output: self.out,
+            windows: self.windows(self.m),
+            chunks,
+            inputs: (0..chunks.group).map(|i| i * self.m).collect(),
+            row_pixels: 1,
+            runs: vec![Run {
+                offset: 0,
+                row: 0,
+                len: block,
+            }],
+            channel_blocks: self.m / block,
+            block_channels: block,
+            columns: self.n,
+            gradient_pixel,
+            gradient_column,
+            groups: self.batch,
+            group_input: self.k * self.m,
+            group_gradient: self.k * self.n,
+            group_output: self.m * self.n,
+            output_row: self.n,
+            len: self.batch * self.m * self.n,
+            panels: Vec::new(),
+            partials: 1,
+            splits: 1,
+        }
+        .finish()
+    }
+}
+
+fn input_image(s: &ConvShape) -> Image {
+    Image {
+        height: s.h,
+        width: s.w,
+        channels: s.c,
+    }
+}
+
+fn output_image(s: &ConvShape) -> Image {
+    Image {
+        height: s.oh,
+        width: s.ow,
+        channels: s.k,
+    }
+}
+
+/// For each output pixel of a chunk, in order: the image, row and column.
+fn pixels(
+    chunks: &Chunks,
+    rows: impl Iterator<Item = usize> + Clone,
+    columns: impl Iterator<Item = usize> + Clone,
+) -> Vec<(usize, usize, usize)> {
+    let mut list = Vec::new();
+    for image in 0..chunks.group {
+        for row in rows.clone() {
+            for column in columns.clone() {
+                list.push((image, row, column));
+            }
+        }
+    }
+    list
+}
+
+fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], level: Level) -> RowsPlan {
+    let image = input_image(s);
+    let reach = Reach::forward(s.kernel, s.stride, s.padding);
+    let windows_for = |band: usize| Windows::new(image, reach, reach, (s.oh, s.ow), band, s.c);
+    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_pitch());
+    let windows = windows_for(chunks.band);
+    let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
+    let inner = s.c / s.groups;
+    let mut taps = Vec::new();
+    for ky in 0..s.kernel {
+        for kx in 0..s.kernel {
+            taps.push(Tap {
+                offset: ky * row_pitch + kx * s.c,
+                weights: (ky * s.kernel + kx) * inner * s.k,
+            });
+        }
+    }
+    let pixels = pixels(&chunks, 0..chunks.band, 0..s.ow);
+    let phase = Phase {
+        row: 0,
+        inputs: pixels
+            .iter()
+            .map(|(i, r, c)| i * image_pitch + r * s.stride * row_pitch + c * s.stride * s.c)
+            .collect(),
+        outputs: pixels
+            .iter()
+            .map(|(i, r, c)| ((i * s.oh + r) * s.ow + c) * s.k)
+            .collect(),
+        columns: s.ow,
+        blocks: segments(&taps, inner),
+        taps,
+    };
+    RowsPlan {
+        kernels: Kernels::new(level),
+        input: x,
+        weights: w,
+        output: y,
+        windows,
+        chunks,
+        output_image: s.oh * s.ow * s.k,
+        output_row: s.ow * s.k,
+        step: 1,
+        phases: vec![phase],
+        inner,
+        columns: s.k / s.groups,
+        weight_strides: WeightStrides {
+            inner: s.k,
+            output: 1,
+        },
+        groups: s.groups,
+        group_input: inner,
+        group_weights: s.k / s.groups,
+        group_output: s.k / s.groups,
+        panels: Vec::new(),
+        splits: 1,
+    }
+    .finish()
+}
+
+/// The gradient's pixels fall into stride² phases; in each, a pixel is reached by the same taps.
+fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], level: Level) -> RowsPlan {
+    let image = output_image(s);
+    let reach = Reach::backward(s.kernel, s.stride, s.padding);
+    let windows_for = |band: usize| Windows::new(image, reach, reach, (s.h, s.w), band, s.k);
+    let chunks = Chunks::choose(s.n, s.h, s.w, s.stride, |band| {
+        windows_for(band).image_pitch()
+    });
+    let windows = windows_for(chunks.band);
+    let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
+    let inner = s.k / s.groups;
+    let columns = s.c / s.groups;
+    let mut phases = Vec::new();
+    for row_phase in 0..s.stride {
+        for column_phase in 0..s.stride {
+            // Rows r of the chunk with (r + padding) mod stride = phase.
+            let first = |phase: usize| (phase + s.stride * s.padding - s.padding) % s.stride;
+            let (row, column) = (first(row_phase), first(column_phase));
+            let tap_count = |phase: usize| (s.kernel + s.stride - 1 - phase) / s.stride;
+            let (tall, broad) = (tap_count(row_phase), tap_count(column_phase));
+            let mut taps = Vec::new();
+            for ty in (0..tall).rev() {
+                for tx in (0..broad).rev() {
+                    let (ky, kx) = (row_phase + s.stride * ty, column_phase + s.stride * tx);
+                    taps.push(Tap {
+                        offset: (tall - 1 - ty) * row_pitch + (broad - 1 - tx) * s.k,
+                        weights: (ky * s.kernel + kx) * columns * s.k,
+                    });
+                }
+            }
+            let pixels = pixels(
+                &chunks,
+                (row..chunks.band).step_by(s.stride),
+                (column..s.w).step_by(s.stride),
+            );
+            // The place in the window of the farthest tap of pixel r: never before the window's beginning.
+            let place = |r: usize, phase: usize, count: usize| {
+                let window = ((r + s.padding - phase) / s.stride) as isize;
+                (window - reach.low - (count as isize - 1)) as usize
+            };
+            let inputs = if taps.is_empty() {
+                vec![0; pixels.len()]
+            } else {
+                pixels
+                    .iter()
+                    .map(|(i, r, c)| {
+                        i * image_pitch
+                            + place(*r, row_phase, tall) * row_pitch
+                            + place(*c, column_phase, broad) * s.k
+                    })
+                    .collect()
+            };
+            phases.push(Phase {
+                row,
+                inputs,
+                outputs: pixels
+                    .iter()
+                    .map(|(i, r, c)| ((i * s.h + r) * s.w + c) * s.c)
+                    .collect(),
+                columns: (column..s.w).step_by(s.stride).len(),
+                blocks: segments(&taps, inner),
+                taps,
+            });
+        }
+    }
+    RowsPlan {
+        kernels: Kernels::new(level),
+        input: dy,
+        weights: w,
+        output: dx,
+        windows,
+        chunks,
+        output_image: s.h * s.w * s.c,
+        output_row: s.w * s.c,
+        step: s.stride,
+        phases,
+        inner,
+        columns,
+        weight_strides: WeightStrides {
+            inner: 1,
+            output: s.k,
+        },
+        groups: s.groups,
+        group_input: inner,
+        group_weights: inner,
+        group_output: columns,
+        panels: Vec::new(),
+        splits: 1,
+    }
+    .finish()
+}
+
+fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], level: Level) -> ColumnsPlan {
+    let image = input_image(s);
+    let reach = Reach::forward(s.kernel, s.stride, s.padding);
+    let inner = s.c / s.groups;
+    let block = if s.groups == 1 {
+        channel_block(s.c)
+    } else {
+        inner
+    };
+    let channels = if s.groups == 1 { block } else { s.c };
+    let windows_for = |band: usize| Windows::new(image, reach, reach, (s.oh, s.ow), band, channels);
+    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_pitch());
+    let windows = windows_for(chunks.band);
+    let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
+    let mut runs: Vec<Run> = Vec::new();
+    for ky in 0..s.kernel {
+        for kx in 0..s.kernel {
+            let offset = ky * row_pitch + kx * windows.channels;
+            let row = (ky * s.kernel + kx) * inner;
+            match runs.last_mut() {
+                Some(last) if last.offset + last.len == offset && last.row + last.len == row => {
+                    last.len += block;
+                }
+                _ => runs.push(Run {
+                    offset,
+                    row,
+                    len: block,
+                }),
+            }
+        }
+    }
+    ColumnsPlan {
+        level,
+        kernels: Kernels::new(level),
+        input: x,
+        gradient: dy,
+        output: dw,
+        inputs: pixels(&chunks, 0..chunks.band, 0..s.ow)
+            .iter()
+            .map(|(i, r, c)| {
+                i * image_pitch + r * s.stride * row_pitch + c * s.stride * windows.channels
+            })
+            .collect(),
+        windows,
+        chunks,
+        row_pixels: s.ow,
+        runs,
+        channel_blocks: inner / block,
+        block_channels: block,
+        columns: s.k / s.groups,
+        gradient_pixel: s.k,
+        gradient_column: 1,
+        groups: s.groups,
+        group_input: inner,
+        group_gradient: s.k / s.groups,
+        group_output: s.k / s.groups,
+        output_row: s.k,
+        len: s.kernel * s.kernel * inner * s.k,
+        panels: Vec::new(),
+        partials: 1,
+        splits: 1,
+    }
+    .finish()
+}

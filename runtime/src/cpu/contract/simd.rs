@@ -1,0 +1,380 @@
+//! Register tiles: the two inner loops of every contraction, for each level.
+//!
+//! Both compute a tile of `C` of some rows by one or two vectors, adding `a·b` over an inner index in its order with one
+//! accumulator per element. AVX2 and AVX-512 use fused multiply-add, the portable level rounds the product as well; so the
+//! bits are the same for AVX2 and AVX-512, and differ from the portable ones in the last place.
+
+use crate::cpu::level::Level;
+
+/// A run of the inner index: `len` consecutive elements of A, `offset` from each row's beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub offset: usize,
+    pub len: usize,
+}
+
+/// Where a tile goes, and whether it adds to what is there.
+#[derive(Clone, Copy)]
+pub struct Tile {
+    /// Columns that exist; the rest of the vectors is dropped.
+    pub columns: usize,
+    pub accumulate: bool,
+}
+
+/// `C[m][·] (+)= Σ_k A[m][k] B[k][·]`: (A's rows, segments, B packed in rows of the panel's width, C's rows, tile).
+pub type RowsKernel = unsafe fn(*const *const f32, &[Segment], *const f32, *const *mut f32, Tile);
+
+/// `C[m][·] (+)= Σ_p A[p][m] B[p][·]`: (A, offsets of A's places for each p, B, its row stride, C, its row stride, tile).
+pub type ColumnsKernel = unsafe fn(*const f32, &[usize], *const f32, usize, *mut f32, usize, Tile);
+
+/// Kernels of one panel width: for tiles of 2ⁱ rows, at index i.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    pub width: usize,
+    pub rows: Vec<RowsKernel>,
+    pub columns: Vec<ColumnsKernel>,
+}
+
+impl Panel {
+    /// Rows of the largest tile.
+    pub fn most_rows(&self) -> usize {
+        1 << (self.rows.len() - 1)
+    }
+}
+
+/// The kernels of a level.
+#[derive(Clone, Debug)]
+pub struct Kernels {
+    pub wide: Panel,
+    pub narrow: Panel,
+}
+
+impl Kernels {
+    pub fn new(level: Level) -> Kernels {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512_kernels(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2_kernels(),
+            _ => portable_kernels(),
+        }
+    }
+
+    /// The panels that `n` columns are cut into: wide ones, and a narrow one if the rest fits into it.
+    /// Gives the first column of each, and whether it is wide.
+    pub fn panels(&self, n: usize) -> Vec<(usize, bool)> {
+        let mut panels = Vec::new();
+        let mut first = 0;
+        while first < n {
+            let wide = n - first > self.narrow.width;
+            panels.push((first, wide));
+            first += if wide {
+                self.wide.width
+            } else {
+                self.narrow.width
+            };
+        }
+        panels
+    }
+
+    pub fn panel(&self, wide: bool) -> &Panel {
+        if wide { &self.wide } else { &self.narrow }
+    }
+}
+
+/// A vector of f32 and what the tiles need of it.
+///
+/// # Safety
+/// The operations may only be executed where the machine has the vector's instructions.
+unsafe trait Vector: Copy {
+    const LANES: usize;
+    unsafe fn zero() -> Self;
+    unsafe fn load(p: *const f32) -> Self;
+    unsafe fn store(self, p: *mut f32);
+    unsafe fn splat(p: *const f32) -> Self;
+    /// `a·b + self`
+    unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    unsafe fn add(self, b: Self) -> Self;
+}
+
+#[derive(Clone, Copy)]
+struct Four([f32; 4]);
+
+// SAFETY: needs no instructions beyond the target's.
+unsafe impl Vector for Four {
+    const LANES: usize = 4;
+    #[inline(always)]
+    unsafe fn zero() -> Four {
+        Four([0.0; 4])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Four {
+        // SAFETY: the caller's pointer is good for four elements.
+        Four(unsafe { p.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller's pointer is good for four elements.
+        unsafe { p.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn splat(p: *const f32) -> Four {
+        // SAFETY: the caller's pointer is good for one element.
+        Four([unsafe { *p }; 4])
+    }
+    #[inline(always)]
+    unsafe fn add_product(self, a: Four, b: Four) -> Four {
+        Four(std::array::from_fn(|i| a.0[i] * b.0[i] + self.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn add(self, b: Four) -> Four {
+        Four(std::array::from_fn(|i| self.0[i] + b.0[i]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    macro_rules! vector {
+        ($ty:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $fma:ident, $add:ident) => {
+            // SAFETY: the kernels that use it are only handed out for the level that has its instructions.
+            unsafe impl Vector for $ty {
+                const LANES: usize = $lanes;
+                #[inline(always)]
+                unsafe fn zero() -> Self {
+                    // SAFETY: see the impl.
+                    unsafe { $zero() }
+                }
+                #[inline(always)]
+                unsafe fn load(p: *const f32) -> Self {
+                    // SAFETY: see the impl; the caller's pointer is good for a vector.
+                    unsafe { $load(p) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, p: *mut f32) {
+                    // SAFETY: see the impl; the caller's pointer is good for a vector.
+                    unsafe { $store(p, self) }
+                }
+                #[inline(always)]
+                unsafe fn splat(p: *const f32) -> Self {
+                    // SAFETY: see the impl; the caller's pointer is good for an element.
+                    unsafe { $set1(*p) }
+                }
+                #[inline(always)]
+                unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                    // SAFETY: see the impl.
+                    unsafe { $fma(a, b, self) }
+                }
+                #[inline(always)]
+                unsafe fn add(self, b: Self) -> Self {
+                    // SAFETY: see the impl.
+                    unsafe { $add(self, b) }
+                }
+            }
+        };
+    }
+
+    vector!(
+        __m256,
+        8,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps
+    );
+    vector!(
+        __m512,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps
+    );
+}
+
+/// The most lanes of a panel.
+const MAX_WIDTH: usize = 32;
+
+/// Puts a tile's accumulators into C.
+#[inline(always)]
+unsafe fn put<V: Vector, const M: usize, const N: usize>(
+    acc: &[[V; N]; M],
+    c: impl Fn(usize) -> *mut f32,
+    tile: Tile,
+) {
+    // SAFETY: C's rows are good for the tile's columns.
+    unsafe {
+        if tile.columns == N * V::LANES {
+            for (m, row) in acc.iter().enumerate() {
+                for (v, value) in row.iter().enumerate() {
+                    let p = c(m).add(v * V::LANES);
+                    let value = if tile.accumulate {
+                        V::load(p).add(*value)
+                    } else {
+                        *value
+                    };
+                    value.store(p);
+                }
+            }
+        } else {
+            let mut spill = [0.0f32; MAX_WIDTH];
+            for (m, row) in acc.iter().enumerate() {
+                for (v, value) in row.iter().enumerate() {
+                    value.store(spill.as_mut_ptr().add(v * V::LANES));
+                }
+                let p = c(m);
+                for (i, value) in spill.iter().enumerate().take(tile.columns) {
+                    *p.add(i) = if tile.accumulate {
+                        *p.add(i) + value
+                    } else {
+                        *value
+                    };
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rows_tile<V: Vector, const M: usize, const N: usize>(
+    a: *const *const f32,
+    segments: &[Segment],
+    b: *const f32,
+    c: *const *mut f32,
+    tile: Tile,
+) {
+    const UNROLL: usize = 4;
+    // SAFETY: A's rows are good for every segment, B for the sum of their lengths in rows of a panel.
+    unsafe {
+        let mut acc = [[V::zero(); N]; M];
+        let rows: [*const f32; M] = std::array::from_fn(|m| *a.add(m));
+        let mut b = b;
+        for segment in segments {
+            let rows: [*const f32; M] = std::array::from_fn(|m| rows[m].add(segment.offset));
+            let mut k = 0;
+            while k + UNROLL <= segment.len {
+                for u in 0..UNROLL {
+                    let bv: [V; N] =
+                        std::array::from_fn(|v| V::load(b.add((u * N + v) * V::LANES)));
+                    for m in 0..M {
+                        let av = V::splat(rows[m].add(k + u));
+                        for v in 0..N {
+                            acc[m][v] = acc[m][v].add_product(av, bv[v]);
+                        }
+                    }
+                }
+                b = b.add(UNROLL * N * V::LANES);
+                k += UNROLL;
+            }
+            while k < segment.len {
+                let bv: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
+                for m in 0..M {
+                    let av = V::splat(rows[m].add(k));
+                    for v in 0..N {
+                        acc[m][v] = acc[m][v].add_product(av, bv[v]);
+                    }
+                }
+                b = b.add(N * V::LANES);
+                k += 1;
+            }
+        }
+        put(&acc, |m| *c.add(m), tile);
+    }
+}
+
+#[inline(always)]
+unsafe fn columns_tile<V: Vector, const M: usize, const N: usize>(
+    a: *const f32,
+    offsets: &[usize],
+    b: *const f32,
+    b_stride: usize,
+    c: *mut f32,
+    c_stride: usize,
+    tile: Tile,
+) {
+    // SAFETY: A is good for M elements at every offset, B for a row of the panel's width at every p.
+    unsafe {
+        let mut acc = [[V::zero(); N]; M];
+        let mut b = b;
+        for offset in offsets {
+            let bv: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
+            let a = a.add(*offset);
+            for m in 0..M {
+                let av = V::splat(a.add(m));
+                for v in 0..N {
+                    acc[m][v] = acc[m][v].add_product(av, bv[v]);
+                }
+            }
+            b = b.wrapping_add(b_stride);
+        }
+        put(&acc, |m| c.add(m * c_stride), tile);
+    }
+}
+
+/// Defines a function that gives the kernels of a level: vector type, and the row counts of the wide and the narrow panel.
+macro_rules! kernels {
+    ($name:ident, $vector:ty, $(#[$feature:meta])*, wide: [$($wide:literal),*], narrow: [$($narrow:literal),*]) => {
+        fn $name() -> Kernels {
+            $(#[$feature])*
+            unsafe fn rows<const M: usize, const N: usize>(
+                a: *const *const f32,
+                segments: &[Segment],
+                b: *const f32,
+                c: *const *mut f32,
+                tile: Tile,
+            ) {
+                // SAFETY: the caller's.
+                unsafe { rows_tile::<$vector, M, N>(a, segments, b, c, tile) }
+            }
+            $(#[$feature])*
+            unsafe fn columns<const M: usize, const N: usize>(
+                a: *const f32,
+                offsets: &[usize],
+                b: *const f32,
+                b_stride: usize,
+                c: *mut f32,
+                c_stride: usize,
+                tile: Tile,
+            ) {
+                // SAFETY: the caller's.
+                unsafe { columns_tile::<$vector, M, N>(a, offsets, b, b_stride, c, c_stride, tile) }
+            }
+            Kernels {
+                wide: Panel {
+                    width: 2 * <$vector as Vector>::LANES,
+                    rows: vec![$(rows::<$wide, 2>),*],
+                    columns: vec![$(columns::<$wide, 2>),*],
+                },
+                narrow: Panel {
+                    width: <$vector as Vector>::LANES,
+                    rows: vec![$(rows::<$narrow, 1>),*],
+                    columns: vec![$(columns::<$narrow, 1>),*],
+                },
+            }
+        }
+    };
+}
+
+kernels!(portable_kernels, Four, , wide: [1, 2, 4], narrow: [1, 2, 4, 8]);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    avx2_kernels,
+    std::arch::x86_64::__m256,
+    #[target_feature(enable = "avx2,fma")],
+    wide: [1, 2, 4],
+    narrow: [1, 2, 4, 8]
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    avx512_kernels,
+    std::arch::x86_64::__m512,
+    #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")],
+    wide: [1, 2, 4, 8],
+    narrow: [1, 2, 4, 8, 16]
+);

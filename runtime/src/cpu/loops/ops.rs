@@ -1,0 +1,298 @@
+//! The instruction loops of the block machine: one tight loop per operation and kind of operand.
+//!
+//! Each takes pointers to blocks of `n` elements; a scalar operand is a pointer to one. A result may stand where an
+//! operand stood, but blocks never overlap otherwise.
+
+use crate::cpu::level::{Level, leveled};
+use crate::cpu::math;
+use sslc_compiler::kernels::ir::{Binary, Unary};
+
+/// `dst[i] = op(a[i])`: (dst, a, n).
+pub type UnaryLoop = unsafe fn(*mut f32, *const f32, usize);
+/// `dst[i] = a[i] op b[i]`: (dst, a, b, n).
+pub type BinaryLoop = unsafe fn(*mut f32, *const f32, *const f32, usize);
+/// `dst[i] = c[i] != 0 ? a[i] : b[i]`: (dst, c, a, b, n).
+pub type SelectLoop = unsafe fn(*mut f32, *const f32, *const f32, *const f32, usize);
+
+macro_rules! unary {
+    ($name:ident, $x:ident => $e:expr) => {
+        leveled! {
+            fn $name(dst: *mut f32, a: *const f32, n: usize) {
+                for i in 0..n {
+                    let $x = *a.add(i);
+                    *dst.add(i) = $e;
+                }
+            }
+        }
+    };
+}
+
+unary!(log2_loop, x => math::log2(x));
+unary!(exp2_loop, x => math::exp2(x));
+unary!(sqrt_loop, x => x.sqrt());
+unary!(recip_loop, x => 1.0 / x);
+unary!(erf_loop, x => math::erf(x));
+
+leveled! {
+    fn sin_loop(dst: *mut f32, a: *const f32, n: usize) {
+        let mut far = false;
+        for i in 0..n {
+            far |= (*a.add(i)).abs() > math::SIN_LIMIT;
+        }
+        if far {
+            for i in 0..n {
+                *dst.add(i) = math::sin(*a.add(i));
+            }
+        } else {
+            for i in 0..n {
+                *dst.add(i) = math::sin_reduced(*a.add(i));
+            }
+        }
+    }
+}
+
+/// The three loops of a binary operation: vector–vector, vector–scalar, scalar–vector.
+macro_rules! binary {
+    ($vv:ident, $vs:ident, $sv:ident, $x:ident, $y:ident => $e:expr) => {
+        leveled! {
+            fn $vv(dst: *mut f32, a: *const f32, b: *const f32, n: usize) {
+                for i in 0..n {
+                    let $x = *a.add(i);
+                    let $y = *b.add(i);
+                    *dst.add(i) = $e;
+                }
+            }
+        }
+        leveled! {
+            fn $vs(dst: *mut f32, a: *const f32, b: *const f32, n: usize) {
+                let $y = *b;
+                for i in 0..n {
+                    let $x = *a.add(i);
+                    *dst.add(i) = $e;
+                }
+            }
+        }
+        leveled! {
+            fn $sv(dst: *mut f32, a: *const f32, b: *const f32, n: usize) {
+                let $x = *a;
+                for i in 0..n {
+                    let $y = *b.add(i);
+                    *dst.add(i) = $e;
+                }
+            }
+        }
+    };
+}
+
+binary!(add_vv, add_vs, add_sv, x, y => x + y);
+binary!(mul_vv, mul_vs, mul_sv, x, y => x * y);
+binary!(mod_vv, mod_vs, mod_sv, x, y => x % y);
+binary!(less_vv, less_vs, less_sv, x, y => if x < y { 1.0 } else { 0.0 });
+binary!(max_vv, max_vs, max_sv, x, y => if x < y { y } else { x });
+binary!(pow_vv, pow_vs, pow_sv, x, y => math::pow(x, y));
+
+macro_rules! select {
+    ($name:ident, $a:ident, $b:ident, $i:ident, $x:expr, $y:expr) => {
+        leveled! {
+            fn $name(dst: *mut f32, c: *const f32, $a: *const f32, $b: *const f32, n: usize) {
+                for $i in 0..n {
+                    let (x, y) = ($x, $y);
+                    *dst.add($i) = if *c.add($i) != 0.0 { x } else { y };
+                }
+            }
+        }
+    };
+}
+
+select!(select_vv, a, b, i, *a.add(i), *b.add(i));
+select!(select_vs, a, b, i, *a.add(i), *b);
+select!(select_sv, a, b, i, *a, *b.add(i));
+select!(select_ss, a, b, i, *a, *b);
+
+/// The loop of a unary operation.
+pub fn unary_loop(level: Level, op: Unary) -> UnaryLoop {
+    match op {
+        Unary::Log2 => log2_loop(level),
+        Unary::Exp2 => exp2_loop(level),
+        Unary::Sin => sin_loop(level),
+        Unary::Sqrt => sqrt_loop(level),
+        Unary::Recip => recip_loop(level),
+        Unary::Erf => erf_loop(level),
+    }
+}
+
+/// The loop of a binary operation whose operands are scalar or not; at most one is.
+pub fn binary_loop(level: Level, op: Binary, a_scalar: bool, b_scalar: bool) -> BinaryLoop {
+    macro_rules! pick {
+        ($vv:ident, $vs:ident, $sv:ident) => {
+            match (a_scalar, b_scalar) {
+                (false, false) => $vv(level),
+                (false, true) => $vs(level),
+                (true, _) => $sv(level),
+            }
+        };
+    }
+    match op {
+        Binary::Add => pick!(add_vv, add_vs, add_sv),
+        Binary::Mul => pick!(mul_vv, mul_vs, mul_sv),
+        Binary::Mod => pick!(mod_vv, mod_vs, mod_sv),
+        Binary::Less => pick!(less_vv, less_vs, less_sv),
+        Binary::Max => pick!(max_vv, max_vs, max_sv),
+        Binary::Pow => pick!(pow_vv, pow_vs, pow_sv),
+    }
+}
+
+/// The loop of a selection by a vector, with scalar or vector sides.
+pub fn select_loop(level: Level, a_scalar: bool, b_scalar: bool) -> SelectLoop {
+    match (a_scalar, b_scalar) {
+        (false, false) => select_vv(level),
+        (false, true) => select_vs(level),
+        (true, false) => select_sv(level),
+        (true, true) => select_ss(level),
+    }
+}
+
+/// One value of a unary operation, the same bits as the loops give.
+pub fn unary_scalar(op: Unary, x: f32) -> f32 {
+    match op {
+        Unary::Log2 => math::log2(x),
+        Unary::Exp2 => math::exp2(x),
+        Unary::Sin => math::sin(x),
+        Unary::Sqrt => x.sqrt(),
+        Unary::Recip => 1.0 / x,
+        Unary::Erf => math::erf(x),
+    }
+}
+
+/// One value of a binary operation, the same bits as the loops give.
+pub fn binary_scalar(op: Binary, x: f32, y: f32) -> f32 {
+    match op {
+        Binary::Add => x + y,
+        Binary::Mul => x * y,
+        Binary::Mod => x % y,
+        Binary::Less => {
+            if x < y {
+                1.0
+            } else {
+                0.0
+            }
+        }
+        Binary::Max => {
+            if x < y {
+                y
+            } else {
+                x
+            }
+        }
+        Binary::Pow => math::pow(x, y),
+    }
+}
+
+/// Lanes a sum is split over.
+const LANES: usize = 16;
+
+leveled! {
+    /// Column sums: `acc[l] += Σ_r src[r·lanes + l]`, (acc, src, rows, lanes). Rows are added in order in f32, the total in f64.
+    pub fn column_sums(acc: *mut f64, src: *const f32, rows: usize, lanes: usize) {
+        let mut l = 0;
+        while l + LANES <= lanes {
+            let mut sums = [0.0f32; LANES];
+            for r in 0..rows {
+                let row = src.add(r * lanes + l);
+                for (i, s) in sums.iter_mut().enumerate() {
+                    *s += *row.add(i);
+                }
+            }
+            for (i, s) in sums.iter().enumerate() {
+                *acc.add(l + i) += f64::from(*s);
+            }
+            l += LANES;
+        }
+        while l < lanes {
+            let mut sum = 0.0f32;
+            for r in 0..rows {
+                sum += *src.add(r * lanes + l);
+            }
+            *acc.add(l) += f64::from(sum);
+            l += 1;
+        }
+    }
+}
+
+leveled! {
+    /// Column maxima, NaN ignored: (acc, src, rows, lanes).
+    pub fn column_maxima(acc: *mut f64, src: *const f32, rows: usize, lanes: usize) {
+        for r in 0..rows {
+            for l in 0..lanes {
+                let v = f64::from(*src.add(r * lanes + l));
+                let a = *acc.add(l);
+                *acc.add(l) = if a < v { v } else { a };
+            }
+        }
+    }
+}
+
+leveled! {
+    /// The sum of each row, added to an accumulator per row: (acc, acc stride, src, rows, lanes).
+    /// Sixteen partial sums, then halves onto halves.
+    pub fn row_sums(acc: *mut f64, stride: usize, src: *const f32, rows: usize, lanes: usize) {
+        for r in 0..rows {
+            let row = src.add(r * lanes);
+            let mut sums = [0.0f32; LANES];
+            let whole = lanes / LANES * LANES;
+            let mut l = 0;
+            while l < whole {
+                for (i, s) in sums.iter_mut().enumerate() {
+                    *s += *row.add(l + i);
+                }
+                l += LANES;
+            }
+            for (i, s) in sums.iter_mut().enumerate().take(lanes - whole) {
+                *s += *row.add(whole + i);
+            }
+            let mut width = LANES / 2;
+            while width > 0 {
+                for i in 0..width {
+                    sums[i] += sums[i + width];
+                }
+                width /= 2;
+            }
+            *acc.add(r * stride) += f64::from(sums[0]);
+        }
+    }
+}
+
+leveled! {
+    /// The maximum of each row, NaN ignored: (acc, acc stride, src, rows, lanes).
+    pub fn row_maxima(acc: *mut f64, stride: usize, src: *const f32, rows: usize, lanes: usize) {
+        for r in 0..rows {
+            let row = src.add(r * lanes);
+            let mut most = [f32::NEG_INFINITY; LANES];
+            let whole = lanes / LANES * LANES;
+            let mut l = 0;
+            while l < whole {
+                for (i, m) in most.iter_mut().enumerate() {
+                    let v = *row.add(l + i);
+                    *m = if *m < v { v } else { *m };
+                }
+                l += LANES;
+            }
+            for (i, m) in most.iter_mut().enumerate().take(lanes - whole) {
+                let v = *row.add(whole + i);
+                *m = if *m < v { v } else { *m };
+            }
+            let mut best = most[0];
+            for m in most {
+                best = if best < m { m } else { best };
+            }
+            let a = *acc.add(r * stride);
+            let v = f64::from(best);
+            *acc.add(r * stride) = if a < v { v } else { a };
+        }
+    }
+}
+
+/// A reduction over the rows of a block: (acc, src, rows, lanes).
+pub type ColumnLoop = unsafe fn(*mut f64, *const f32, usize, usize);
+/// A reduction over the lanes of a block: (acc, acc stride, src, rows, lanes).
+pub type RowLoop = unsafe fn(*mut f64, usize, *const f32, usize, usize);
