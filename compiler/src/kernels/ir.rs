@@ -72,6 +72,9 @@ pub enum KernelKind {
 ///
 /// For every point of `shape` (row-major order of the axes) the body is evaluated; then each output is stored, or
 /// combined over the reduced axes. Reductions start from 0 (sum) or −∞ (max).
+///
+/// A kernel that only stores may store into a buffer that it loads, or into the place of one, where every load of that is at
+/// the very place of the store: each point is evaluated once, its loads before its stores.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoopKernel {
     /// The index space, outermost axis first.

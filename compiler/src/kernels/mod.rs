@@ -1,8 +1,31 @@
 //! Kernels: the IR that is made of the luminal graph, fused and planned, and run by a device.
 //!
-//! - [`ir`]: the kernel IR.
-//! - [`device`]: what a device must do to run it.
-//! - [`naive`]: contractions, windows and indexed moves, computed plainly.
+//! - [`ir`]: the kernel IR. [`cost`]: its operations and bytes. [`text`]: its text forms. [`verify`]: its checks.
+//! - [`device`]: what a device must do to run it. [`interp`]: a device for tests. [`naive`]: contractions, windows and
+//!   indexed moves, computed plainly.
+//! - [`compile`]: our luminal compiler, and the program that luminal runs.
+//! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces),
+//!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`bind`] gives them buffers,
+//!   [`schedule`] orders them, [`plan`] places the buffers. [`bits`]: sets for them.
+pub mod assemble;
+pub mod bind;
+pub mod bits;
+pub mod build;
+pub mod compile;
+pub mod cost;
+pub mod dag;
 pub mod device;
+pub mod emit;
+pub mod fuse;
+pub mod interp;
 pub mod ir;
+pub mod keep;
 pub mod naive;
+pub mod plan;
+pub mod schedule;
+pub mod space;
+pub mod text;
+pub mod verify;
+
+#[cfg(test)]
+mod tests;

@@ -145,9 +145,14 @@ impl Lowerer {
 
     /// The same value, stored in logical order.
     pub fn dense(&mut self, value: &Value) -> Value {
-        if value.view.is_dense() {
-            return value.clone();
+        match value.view.is_dense() {
+            true => value.clone(),
+            false => self.copy(value),
         }
+    }
+
+    /// A tensor of its own, in logical order.
+    pub fn copy(&mut self, value: &Value) -> Value {
         self.node(Contiguous, &[value], &value.shape())
     }
 
@@ -402,29 +407,32 @@ impl Lowerer {
 
     /// Joins values along an axis: each padded to the whole, and added.
     pub fn concat(&mut self, parts: &[&Value], axis: usize) -> Value {
+        if let [part] = parts {
+            return (*part).clone();
+        }
         let mut shape = parts[0].shape();
         shape[axis] = parts.iter().map(|p| p.view.axes[axis].size).sum();
         let mut before = 0;
-        let mut edges = Vec::with_capacity(parts.len());
+        let mut sum: Option<(NodeIndex, ShapeTracker)> = None;
         for part in parts {
             let size = part.view.axes[axis].size;
             let (mut low, mut high) = (vec![0; shape.len()], vec![0; shape.len()]);
             (low[axis], high[axis]) = (before, shape[axis] - before - size);
-            edges.push(self.padded(part, &low, &high));
+            let edge = self.padded(part, &low, &high);
             before += size;
+            sum = Some(match sum {
+                None => edge,
+                Some(sum) => {
+                    let node = self.add(Add);
+                    self.connect(sum.0, node, 0, sum.1);
+                    self.connect(edge.0, node, 1, edge.1);
+                    (node, View::dense(&shape).tracker())
+                }
+            });
         }
-        let mut edges = edges.into_iter();
-        let Some(mut sum) = edges.next() else {
-            return parts[0].clone();
-        };
-        for edge in edges {
-            let node = self.add(Add);
-            self.connect(sum.0, node, 0, sum.1);
-            self.connect(edge.0, node, 1, edge.1);
-            sum = (node, View::dense(&shape).tracker());
-        }
+        let node = sum.map_or(parts[0].node, |(node, _)| node);
         Value {
-            node: sum.0,
+            node,
             view: View::dense(&shape),
         }
     }

@@ -116,7 +116,11 @@ pub fn lower(graph: &Graph) -> Lowered {
             continue;
         };
         b.begin(id.0);
-        let dense = b.dense(value);
+        // A source read under another name is copied: its own update must not change the output.
+        let dense = match b.source_name(value) {
+            Some(source) if source != *name => b.copy(value),
+            _ => b.dense(value),
+        };
         outputs.push(Port {
             name: name.clone(),
             node: dense.node,

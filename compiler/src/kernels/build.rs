@@ -1,0 +1,140 @@
+//! From a lowered graph to a planned kernel program.
+
+use super::assemble::{Draft, assemble};
+use super::bind::{Bound, bind};
+use super::dag::{Dag, import};
+use super::fuse::cluster;
+use super::ir::{BufferKind, Kernel, KernelKind, KernelProgram};
+use super::keep::{keep, live};
+use super::plan::plan;
+use super::schedule::schedule;
+use crate::lower::{Lowered, Note};
+use luminal::graph::{Graph, NodeIndex};
+
+/// What of a lowered graph the kernels need to know beside the graph.
+#[derive(Clone, Debug, Default)]
+pub struct Interface {
+    /// The values the host reads, by name.
+    pub outputs: Vec<(String, NodeIndex)>,
+    /// What each node was made for, by node index.
+    pub notes: Vec<Note>,
+}
+
+impl Interface {
+    pub fn of(lowered: &Lowered) -> Interface {
+        Interface {
+            outputs: lowered
+                .outputs
+                .iter()
+                .map(|p| (p.name.clone(), p.node))
+                .collect(),
+            notes: lowered.notes.clone(),
+        }
+    }
+}
+
+/// Imports, fuses, schedules and plans a graph that lowering made.
+pub fn build(graph: &Graph, interface: &Interface) -> KernelProgram {
+    let dag = import(graph, &interface.outputs);
+    let outputs: Vec<usize> = dag.ports.iter().map(|(_, id)| *id).collect();
+    let units = cluster(&dag);
+    let kept = keep(&dag, &units, &outputs);
+    let live = live(&dag, &units, &kept, &outputs);
+    let drafts = assemble(&dag, &units, &kept, &live);
+    let names = Names {
+        dag: &dag,
+        notes: &interface.notes,
+    };
+    let mut bound = bind(&dag, drafts, |id| names.tensor(id));
+    let order = schedule(&bound);
+    let arena_len = plan(&mut bound, &order);
+    let program = finish(bound, &order, arena_len, &names);
+    debug_assert_eq!(super::verify::verify(&program), Vec::<String>::new());
+    program
+}
+
+fn finish(mut bound: Bound, order: &[usize], arena_len: usize, names: &Names) -> KernelProgram {
+    let kernels = order
+        .iter()
+        .map(|k| {
+            let name = names.kernel(&bound, *k);
+            Kernel {
+                name,
+                kind: std::mem::replace(&mut bound.drafts[*k].kind, nothing()),
+            }
+        })
+        .collect();
+    KernelProgram {
+        buffers: bound.buffers,
+        kernels,
+        arena_len,
+    }
+}
+
+fn nothing() -> KernelKind {
+    KernelKind::Loop(super::ir::LoopKernel {
+        shape: vec![],
+        body: vec![],
+        outputs: vec![],
+    })
+}
+
+/// Names in the spec's words.
+struct Names<'a> {
+    dag: &'a Dag,
+    notes: &'a [Note],
+}
+
+impl Names<'_> {
+    fn note(&self, id: usize) -> Option<&Note> {
+        self.notes.get(self.dag.nodes[id].index.index())
+    }
+
+    fn tensor(&self, id: usize) -> String {
+        match self.note(id) {
+            Some(Note {
+                name: Some(name), ..
+            }) => name.clone(),
+            _ => format!("t{id}"),
+        }
+    }
+
+    /// `conv2d f.conv1`, `relu+add`, `update f.conv1.weight`
+    fn kernel(&self, bound: &Bound, kernel: usize) -> String {
+        let draft: &Draft = &bound.drafts[kernel];
+        let updated: Vec<&str> = bound.writes[kernel]
+            .iter()
+            .map(|b| &bound.buffers[*b])
+            .filter(|b| b.kind == BufferKind::State)
+            .map(|b| b.name.as_str())
+            .collect();
+        if let Some(first) = updated
+            .iter()
+            .find(|n| n.starts_with("param/"))
+            .or(updated.first())
+        {
+            return format!(
+                "update {}",
+                first.split_once('/').map_or(*first, |(_, path)| path)
+            );
+        }
+        let mut ops: Vec<&str> = Vec::new();
+        let mut name = None;
+        for note in draft.made_of.iter().filter_map(|id| self.note(*id)) {
+            if !ops.contains(&note.op) && !matches!(note.op, "broadcast" | "reshape" | "constant") {
+                ops.push(note.op);
+            }
+            name = note.name.as_deref().or(name);
+        }
+        if ops.len() > 4 {
+            ops.truncate(3);
+            ops.push("…");
+        }
+        let ops = if ops.is_empty() {
+            "copy".to_string()
+        } else {
+            ops.join("+")
+        };
+        name.map_or(ops.clone(), |name| format!("{ops} {name}"))
+    }
+}

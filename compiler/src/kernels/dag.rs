@@ -1,0 +1,486 @@
+//! Import: what a luminal graph computes, as nodes over dense tensors.
+
+use super::ir::{Binary, ConvShape, Unary, Window};
+use super::naive::{MatMulShape, TakeShape};
+use super::space::{Read, ReadAxis, Space};
+use crate::lower::operators as ours;
+use luminal::graph::{Dependency, Graph, NodeIndex};
+use luminal::op::{self as primitive, ConstantValue, Operator};
+use luminal::prelude::ShapeTracker;
+use luminal::prelude::symbolic::Expression;
+use petgraph::Direction;
+use petgraph::visit::EdgeRef;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Source(String),
+    Const(f32),
+    /// 0, 1, 2, …
+    Iota,
+    Map(Map),
+    Reduce {
+        max: bool,
+        /// What is reduced: intervals of cuts of the input's line, ascending and apart.
+        intervals: Vec<(usize, usize)>,
+    },
+    Fixed(Fixed),
+}
+
+/// Element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    Copy,
+    Unary(Unary),
+    Binary(Binary),
+    Select,
+}
+
+/// A kernel of its own, over dense inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    MatMul(MatMulShape),
+    Conv(ConvShape),
+    ConvInputGrad(ConvShape),
+    ConvFilterGrad(ConvShape),
+    MaxPool(Window),
+    MaxPoolGrad(Window),
+    AvgPool(Window),
+    AvgPoolGrad(Window),
+    Take(TakeShape),
+    ScatterAdd(TakeShape),
+    ArgMax {
+        outer: usize,
+        size: usize,
+        inner: usize,
+    },
+    Uniform {
+        seed: u64,
+        stream: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<Read>,
+    /// Elements of the output.
+    pub len: usize,
+    /// The output's shape as far as it is known, for people.
+    pub shape: Vec<usize>,
+    /// The luminal node.
+    pub index: NodeIndex,
+}
+
+impl Node {
+    /// The space a map or a reduction runs over, with the cuts its reads need.
+    pub fn space(&self) -> Option<Space> {
+        let len = self.inputs.first()?.len();
+        let mut space = Space::line(len);
+        for read in &self.inputs {
+            space = space.join(&read.space())?;
+        }
+        if let Op::Reduce { intervals, .. } = &self.op {
+            space = space.with_cuts(intervals.iter().flat_map(|(lo, hi)| [*lo, *hi]));
+        }
+        space.is_chain().then_some(space)
+    }
+
+    pub fn is_map(&self) -> bool {
+        matches!(self.op, Op::Map(_))
+    }
+}
+
+/// Nodes in topological order.
+#[derive(Clone, Debug, Default)]
+pub struct Dag {
+    pub nodes: Vec<Node>,
+    /// The values the host reads: nodes other than sources, each with one name only.
+    pub ports: Vec<(String, usize)>,
+    /// Where each luminal node went.
+    places: HashMap<NodeIndex, usize>,
+}
+
+/// Reads a luminal graph that lowering made. `ports` are the values that the host reads, by name.
+///
+/// # Panics
+/// Where the graph has an operator that lowering never makes.
+pub fn import(graph: &Graph, ports: &[(String, NodeIndex)]) -> Dag {
+    let mut dag = Dag::default();
+    for index in order(graph) {
+        let mut edges: Vec<(u8, NodeIndex, &ShapeTracker)> = graph
+            .graph
+            .edges_directed(index, Direction::Incoming)
+            .filter_map(|e| match e.weight() {
+                Dependency::Data {
+                    input_order, shape, ..
+                } => Some((*input_order, e.source(), shape)),
+                Dependency::Schedule => None,
+            })
+            .collect();
+        edges.sort_by_key(|(order, _, _)| *order);
+        let shapes: Vec<Vec<usize>> = edges
+            .iter()
+            .map(|(_, _, tracker)| logical_shape(tracker))
+            .collect();
+        let inputs: Vec<Read> = edges
+            .iter()
+            .map(|(_, from, tracker)| read(dag.places[from], tracker))
+            .collect();
+        let operator = graph.graph[index].as_ref();
+        let Some(mut node) = node(operator, inputs, &shapes, index) else {
+            panic!("compiler bug: no kernel computes {operator:?}")
+        };
+        let fixed = matches!(node.op, Op::Fixed(_));
+        for read in &mut node.inputs {
+            if fixed || read.axes.iter().any(|a| a.valid.is_some()) {
+                read.node = dag.with_tensor(read.node);
+            }
+        }
+        dag.places.insert(index, dag.nodes.len());
+        dag.nodes.push(node);
+    }
+    dag.bind(ports);
+    let outputs: Vec<usize> = dag.ports.iter().map(|(_, id)| *id).collect();
+    merge_reductions(&mut dag, &outputs);
+    dag
+}
+
+impl Dag {
+    /// Gives each port a node of its own: numbers, sources and values with two names are copied. A source
+    /// that is its own update needs nothing.
+    fn bind(&mut self, ports: &[(String, NodeIndex)]) {
+        let mut taken: HashSet<usize> = HashSet::new();
+        for (name, index) in ports {
+            let mut id = self.with_tensor(self.places[index]);
+            let source = match &self.nodes[id].op {
+                Op::Source(own) if own == name => continue,
+                op => matches!(op, Op::Source(_)),
+            };
+            if source || taken.contains(&id) {
+                id = self.copy(id);
+            }
+            taken.insert(id);
+            self.ports.push((name.clone(), id));
+        }
+    }
+
+    /// The node, or where it is a number or a count a copy of it that has a tensor.
+    fn with_tensor(&mut self, id: usize) -> usize {
+        let node = &self.nodes[id];
+        if !matches!(node.op, Op::Const(_) | Op::Iota) {
+            return id;
+        }
+        self.copy(id)
+    }
+
+    fn copy(&mut self, id: usize) -> usize {
+        let node = &self.nodes[id];
+        let line = ReadAxis {
+            size: node.len,
+            stride: 1,
+            valid: None,
+        };
+        let copy = Node {
+            op: Op::Map(Map::Copy),
+            inputs: vec![Read::new(id, 0, [line])],
+            ..node.clone()
+        };
+        self.nodes.push(copy);
+        self.nodes.len() - 1
+    }
+}
+
+/// Topological, and as near to the order of making as that allows.
+fn order(graph: &Graph) -> Vec<NodeIndex> {
+    let graph = &graph.graph;
+    let mut waiting: HashMap<NodeIndex, usize> = HashMap::new();
+    let mut ready = BinaryHeap::new();
+    for node in graph.node_indices() {
+        match graph.edges_directed(node, Direction::Incoming).count() {
+            0 => ready.push(Reverse(node)),
+            n => {
+                waiting.insert(node, n);
+            }
+        }
+    }
+    let mut order = Vec::with_capacity(graph.node_count());
+    while let Some(Reverse(node)) = ready.pop() {
+        order.push(node);
+        for edge in graph.edges_directed(node, Direction::Outgoing) {
+            if let Some(n) = waiting.get_mut(&edge.target()) {
+                *n -= 1;
+                if *n == 0 {
+                    ready.push(Reverse(edge.target()));
+                }
+            }
+        }
+    }
+    order
+}
+
+fn number(e: Expression) -> usize {
+    e.to_usize().unwrap_or(0)
+}
+
+fn logical_shape(t: &ShapeTracker) -> Vec<usize> {
+    t.indexes.iter().map(|i| logical_size(t, *i)).collect()
+}
+
+fn logical_size(t: &ShapeTracker, i: usize) -> usize {
+    let padded = number(t.dims[i]) + number(t.padding[i].0) + number(t.padding[i].1);
+    padded.min(number(t.slices[i].1)) - number(t.slices[i].0)
+}
+
+/// What luminal's index and valid expressions say, as strides.
+fn read(node: usize, t: &ShapeTracker) -> Read {
+    let mut strides = vec![0i64; t.dims.len()];
+    let mut stride = 1i64;
+    for i in (0..t.dims.len()).rev().filter(|i| !t.fake[*i]) {
+        strides[i] = stride;
+        stride *= number(t.dims[i]) as i64;
+    }
+    let mut offset = 0;
+    let axes: Vec<ReadAxis> = t
+        .indexes
+        .iter()
+        .map(|i| {
+            let (low, start) = (number(t.padding[*i].0), number(t.slices[*i].0));
+            let size = logical_size(t, *i);
+            if t.fake[*i] {
+                return ReadAxis {
+                    size,
+                    stride: 0,
+                    valid: None,
+                };
+            }
+            let first = low - start.min(low);
+            let last = (number(t.dims[*i]) + low)
+                .min(number(t.slices[*i].1))
+                .min(size);
+            offset += (start as i64 - start.min(low) as i64 - low as i64) * strides[*i];
+            let valid = (first > 0 || last < size).then_some((first, last));
+            ReadAxis {
+                size,
+                stride: if size == 1 && valid.is_none() {
+                    0
+                } else {
+                    strides[*i]
+                },
+                valid,
+            }
+        })
+        .collect();
+    Read::new(node, offset, axes)
+}
+
+fn node(
+    operator: &dyn Operator,
+    inputs: Vec<Read>,
+    shapes: &[Vec<usize>],
+    index: NodeIndex,
+) -> Option<Node> {
+    let any = operator.as_any();
+    let reduce = |axis: usize, max: bool| {
+        let mut shape = shapes.first()?.clone();
+        let inside: usize = shape[axis + 1..].iter().product();
+        let size = shape.remove(axis);
+        let intervals = if size == 1 {
+            vec![]
+        } else {
+            vec![(inside, inside * size)]
+        };
+        Some((Op::Reduce { max, intervals }, shape))
+    };
+    let (op, shape) = if let Some(ours::Source { name, shape }) = any.downcast_ref() {
+        (Op::Source(name.clone()), shape.clone())
+    } else if let Some(primitive::Constant(ConstantValue::Float(v), _)) = any.downcast_ref() {
+        (Op::Const(*v), vec![])
+    } else if let Some(ours::Iota { size }) = any.downcast_ref() {
+        (Op::Iota, vec![*size])
+    } else if let Some(primitive::SumReduce(axis)) = any.downcast_ref() {
+        reduce(*axis, false)?
+    } else if let Some(primitive::MaxReduce(axis)) = any.downcast_ref() {
+        reduce(*axis, true)?
+    } else if let Some(map) = map(any) {
+        (Op::Map(map), shapes.first()?.clone())
+    } else {
+        let (fixed, shape) = fixed(any)?;
+        (Op::Fixed(fixed), shape)
+    };
+    Some(Node {
+        op,
+        inputs,
+        len: shape.iter().product(),
+        shape,
+        index,
+    })
+}
+
+fn map(any: &dyn std::any::Any) -> Option<Map> {
+    Some(if any.is::<primitive::Contiguous>() {
+        Map::Copy
+    } else if any.is::<primitive::Log2>() {
+        Map::Unary(Unary::Log2)
+    } else if any.is::<primitive::Exp2>() {
+        Map::Unary(Unary::Exp2)
+    } else if any.is::<primitive::Sin>() {
+        Map::Unary(Unary::Sin)
+    } else if any.is::<primitive::Sqrt>() {
+        Map::Unary(Unary::Sqrt)
+    } else if any.is::<primitive::Recip>() {
+        Map::Unary(Unary::Recip)
+    } else if any.is::<ours::Erf>() {
+        Map::Unary(Unary::Erf)
+    } else if any.is::<primitive::Add>() {
+        Map::Binary(Binary::Add)
+    } else if any.is::<primitive::Mul>() {
+        Map::Binary(Binary::Mul)
+    } else if any.is::<primitive::Mod>() {
+        Map::Binary(Binary::Mod)
+    } else if any.is::<primitive::LessThan>() {
+        Map::Binary(Binary::Less)
+    } else if any.is::<ours::Pow>() {
+        Map::Binary(Binary::Pow)
+    } else if any.is::<ours::Select>() {
+        Map::Select
+    } else {
+        return None;
+    })
+}
+
+fn fixed(any: &dyn std::any::Any) -> Option<(Fixed, Vec<usize>)> {
+    let conv_x = |s: &ConvShape| vec![s.n, s.h, s.w, s.c];
+    let pool_x = |s: &Window| vec![s.n, s.h, s.w, s.c];
+    let pool_y = |s: &Window| vec![s.n, s.oh, s.ow, s.c];
+    Some(if let Some(ours::MatMul(s)) = any.downcast_ref() {
+        let shape = if s.batch == 1 {
+            vec![s.m, s.n]
+        } else {
+            vec![s.batch, s.m, s.n]
+        };
+        (Fixed::MatMul(*s), shape)
+    } else if let Some(ours::Conv2d(s)) = any.downcast_ref() {
+        (Fixed::Conv(*s), vec![s.n, s.oh, s.ow, s.k])
+    } else if let Some(ours::Conv2dInputGrad(s)) = any.downcast_ref() {
+        (Fixed::ConvInputGrad(*s), conv_x(s))
+    } else if let Some(ours::Conv2dFilterGrad(s)) = any.downcast_ref() {
+        (
+            Fixed::ConvFilterGrad(*s),
+            vec![s.kernel, s.kernel, s.c / s.groups, s.k],
+        )
+    } else if let Some(ours::MaxPool(s)) = any.downcast_ref() {
+        (Fixed::MaxPool(*s), pool_y(s))
+    } else if let Some(ours::MaxPoolGrad(s)) = any.downcast_ref() {
+        (Fixed::MaxPoolGrad(*s), pool_x(s))
+    } else if let Some(ours::AvgPool(s)) = any.downcast_ref() {
+        (Fixed::AvgPool(*s), pool_y(s))
+    } else if let Some(ours::AvgPoolGrad(s)) = any.downcast_ref() {
+        (Fixed::AvgPoolGrad(*s), pool_x(s))
+    } else if let Some(ours::Take(s)) = any.downcast_ref() {
+        (Fixed::Take(*s), vec![s.outer, s.count, s.inner])
+    } else if let Some(ours::ScatterAdd(s)) = any.downcast_ref() {
+        (Fixed::ScatterAdd(*s), vec![s.outer, s.size, s.inner])
+    } else if let Some(ours::ArgMax { outer, size, inner }) = any.downcast_ref() {
+        let fixed = Fixed::ArgMax {
+            outer: *outer,
+            size: *size,
+            inner: *inner,
+        };
+        (fixed, vec![*outer, *inner])
+    } else if let Some(ours::Uniform { len, seed, stream }) = any.downcast_ref() {
+        (
+            Fixed::Uniform {
+                seed: *seed,
+                stream: *stream,
+            },
+            vec![*len],
+        )
+    } else {
+        return None;
+    })
+}
+
+/// A reduction of a reduction that nothing else reads is one reduction of the inner one's input.
+fn merge_reductions(dag: &mut Dag, outputs: &[usize]) {
+    let mut readers = vec![0usize; dag.nodes.len()];
+    outputs.iter().for_each(|id| readers[*id] += 1);
+    for node in &dag.nodes {
+        node.inputs.iter().for_each(|r| readers[r.node] += 1);
+    }
+    for outer in 0..dag.nodes.len() {
+        let Op::Reduce { max, intervals } = &dag.nodes[outer].op else {
+            continue;
+        };
+        let read = &dag.nodes[outer].inputs[0];
+        let inner = &dag.nodes[read.node];
+        let Op::Reduce {
+            max: inner_max,
+            intervals: inner_intervals,
+        } = &inner.op
+        else {
+            continue;
+        };
+        if max != inner_max || !read.is_dense() || readers[read.node] != 1 {
+            continue;
+        }
+        let merged = Node {
+            op: Op::Reduce {
+                max: *max,
+                intervals: compose(inner_intervals, intervals),
+            },
+            inputs: inner.inputs.clone(),
+            ..dag.nodes[outer].clone()
+        };
+        // Where the shapes of the two do not nest, they stay two.
+        if merged.space().is_some() {
+            let inner = read.node;
+            dag.nodes[outer] = merged;
+            // Nothing reads it any more.
+            dag.nodes[inner].inputs.clear();
+            dag.nodes[inner].op = Op::Const(0.0);
+        }
+    }
+}
+
+/// What two reductions in a row reduce, in cuts of the first one's input.
+fn compose(inner: &[(usize, usize)], outer: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    // A cut of the inner result lies `factor` further out once the inner intervals below it are put back.
+    let mut all = inner.to_vec();
+    for (lo, hi) in outer {
+        let mut lo = *lo;
+        let mut hi = *hi;
+        for (in_lo, in_hi) in inner {
+            let size = in_hi / in_lo;
+            if lo >= *in_lo {
+                (lo, hi) = (lo * size, hi * size);
+            } else if hi > *in_lo {
+                all.push((lo, *in_lo));
+                (lo, hi) = (*in_hi, hi * size);
+            }
+        }
+        all.push((lo, hi));
+    }
+    all.sort_unstable();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compose;
+
+    #[test]
+    fn reductions_in_a_row_are_one() {
+        // [2, 3, 5, 7]: the 5s, then the 2s of [2, 3, 7].
+        assert_eq!(compose(&[(7, 35)], &[(21, 42)]), [(7, 35), (105, 210)]);
+        // The 3s, then the 7s of [2, 5, 7].
+        assert_eq!(compose(&[(35, 105)], &[(1, 7)]), [(1, 7), (35, 105)]);
+        // The 5s, then 3 and 7 of [2, 21] at once.
+        assert_eq!(
+            compose(&[(7, 35)], &[(1, 21)]),
+            [(1, 7), (7, 35), (35, 105)]
+        );
+    }
+}

@@ -1,0 +1,291 @@
+//! A device for tests: the kernel IR, point by point.
+
+use super::device::{Device, Loaded};
+use super::ir::{
+    Access, Binary, BufferId, Combine, Contraction, Indexed, Inst, KernelKind, KernelProgram,
+};
+use super::ir::{LoopKernel, Unary};
+use super::naive::{self, MatMulShape, TakeShape};
+use sslc_grammar::diag::Diagnostic;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Runs kernels by evaluating them as they are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Interpreter;
+
+impl Device for Interpreter {
+    fn load(&self, program: Rc<KernelProgram>) -> Result<Rc<dyn Loaded>, Diagnostic> {
+        // What no kernel writes is poison, so that a read before a write is seen.
+        let mut arena = vec![f32::NAN; program.arena_len];
+        for buffer in program
+            .buffers
+            .iter()
+            .filter(|b| b.kind != super::ir::BufferKind::Temporary)
+        {
+            arena[buffer.offset..buffer.offset + buffer.len()].fill(0.0);
+        }
+        Ok(Rc::new(Memory {
+            program,
+            arena: RefCell::new(arena),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Memory {
+    program: Rc<KernelProgram>,
+    arena: RefCell<Vec<f32>>,
+}
+
+impl Memory {
+    fn range(&self, buffer: BufferId) -> std::ops::Range<usize> {
+        let buffer = &self.program.buffers[buffer.0 as usize];
+        buffer.offset..buffer.offset + buffer.len()
+    }
+
+    fn tensor(&self, buffer: BufferId) -> Vec<f32> {
+        self.arena.borrow()[self.range(buffer)].to_vec()
+    }
+
+    /// Runs `f` on inputs and a fresh output.
+    fn apply<const N: usize>(
+        &self,
+        inputs: [BufferId; N],
+        out: BufferId,
+        f: impl FnOnce([&[f32]; N], &mut [f32]),
+    ) {
+        let inputs = inputs.map(|b| self.tensor(b));
+        let mut result = vec![0.0; self.range(out).len()];
+        f(std::array::from_fn(|i| inputs[i].as_slice()), &mut result);
+        self.arena.borrow_mut()[self.range(out)].copy_from_slice(&result);
+    }
+
+    fn place(&self, access: &Access, index: &[usize]) -> Option<usize> {
+        let mut at = access.offset;
+        for ((i, stride), valid) in index.iter().zip(&access.strides).zip(&access.valid) {
+            if valid.is_some_and(|(from, to)| *i < from || *i >= to) {
+                return None;
+            }
+            at += *i as i64 * stride;
+        }
+        Some(self.range(access.buffer).start + at as usize)
+    }
+
+    fn run_loop(&self, kernel: &LoopKernel) {
+        let mut arena = self.arena.borrow_mut();
+        let mut sums: Vec<Vec<f64>> = Vec::new();
+        for output in &kernel.outputs {
+            let start = match output.combine {
+                Combine::Store => 0.0,
+                Combine::Sum(_) => 0.0,
+                Combine::Max(_) => f64::NEG_INFINITY,
+            };
+            sums.push(vec![start; self.range(output.to.buffer).len()]);
+        }
+        let mut index = vec![0; kernel.shape.len()];
+        let mut regs = vec![0f32; kernel.body.len()];
+        loop {
+            for (r, inst) in kernel.body.iter().enumerate() {
+                regs[r] = match inst {
+                    Inst::Load(access) => self.place(access, &index).map_or(0.0, |at| arena[at]),
+                    Inst::Const(v) => *v,
+                    Inst::Index(axis) => index[*axis] as f32,
+                    Inst::Unary(op, x) => unary(*op, regs[*x as usize]),
+                    Inst::Binary(op, a, b) => binary(*op, regs[*a as usize], regs[*b as usize]),
+                    Inst::Select(c, a, b) => {
+                        regs[if regs[*c as usize] != 0.0 { *a } else { *b } as usize]
+                    }
+                };
+            }
+            for (output, sums) in kernel.outputs.iter().zip(&mut sums) {
+                let Some(at) = self.place(&output.to, &index) else {
+                    continue;
+                };
+                let value = regs[output.value as usize];
+                let local = at - self.range(output.to.buffer).start;
+                match output.combine {
+                    Combine::Store => arena[at] = value,
+                    Combine::Sum(_) => sums[local] += value as f64,
+                    Combine::Max(_) => sums[local] = sums[local].max(value as f64),
+                }
+            }
+            if !crate::core::interp::advance(&mut index, &kernel.shape) {
+                break;
+            }
+        }
+        for (output, sums) in kernel
+            .outputs
+            .iter()
+            .zip(&sums)
+            .filter(|(o, _)| o.combine != Combine::Store)
+        {
+            for (to, sum) in arena[self.range(output.to.buffer)].iter_mut().zip(sums) {
+                *to = *sum as f32;
+            }
+        }
+    }
+
+    fn run_indexed(&self, kernel: &Indexed) {
+        match *kernel {
+            Indexed::Take {
+                x,
+                index,
+                y,
+                outer,
+                size,
+                count,
+                inner,
+            } => {
+                let s = TakeShape {
+                    outer,
+                    size,
+                    count,
+                    inner,
+                };
+                self.apply([x, index], y, |[x, index], y| naive::take(x, index, y, s));
+            }
+            Indexed::ScatterAdd {
+                y,
+                index,
+                x,
+                outer,
+                size,
+                count,
+                inner,
+            } => {
+                let s = TakeShape {
+                    outer,
+                    size,
+                    count,
+                    inner,
+                };
+                self.apply([y, index], x, |[y, index], x| {
+                    naive::scatter_add(y, index, x, s)
+                });
+            }
+            Indexed::ArgMax {
+                x,
+                y,
+                outer,
+                size,
+                inner,
+            } => {
+                self.apply([x], y, |[x], y| naive::argmax(x, y, outer, size, inner));
+            }
+            Indexed::MaxPool { x, y, window } => {
+                self.apply([x], y, |[x], y| naive::max_pool(x, y, &window))
+            }
+            Indexed::MaxPoolGrad { x, dy, dx, window } => {
+                self.apply([x, dy], dx, |[x, dy], dx| {
+                    naive::max_pool_grad(x, dy, dx, &window)
+                });
+            }
+            Indexed::AvgPool { x, y, window } => {
+                self.apply([x], y, |[x], y| naive::avg_pool(x, y, &window))
+            }
+            Indexed::AvgPoolGrad { dy, dx, window } => {
+                self.apply([dy], dx, |[dy], dx| naive::avg_pool_grad(dy, dx, &window));
+            }
+            Indexed::Uniform {
+                step,
+                y,
+                seed,
+                stream,
+            } => {
+                self.apply([step], y, |[step], y| {
+                    naive::uniform(step[0], y, seed, stream)
+                });
+            }
+        }
+    }
+
+    fn run_contraction(&self, kernel: &Contraction) {
+        match *kernel {
+            Contraction::MatMul {
+                a,
+                b,
+                out,
+                batch,
+                m,
+                n,
+                k,
+                ta,
+                tb,
+            } => {
+                let s = MatMulShape {
+                    batch,
+                    m,
+                    n,
+                    k,
+                    ta,
+                    tb,
+                };
+                self.apply([a, b], out, |[a, b], out| naive::matmul(a, b, out, s));
+            }
+            Contraction::Conv { x, w, y, shape } => {
+                self.apply([x, w], y, |[x, w], y| naive::conv(x, w, y, &shape));
+            }
+            Contraction::ConvInputGrad { dy, w, dx, shape } => {
+                self.apply([dy, w], dx, |[dy, w], dx| {
+                    naive::conv_input_grad(dy, w, dx, &shape)
+                });
+            }
+            Contraction::ConvFilterGrad { x, dy, dw, shape } => {
+                self.apply([x, dy], dw, |[x, dy], dw| {
+                    naive::conv_filter_grad(x, dy, dw, &shape)
+                });
+            }
+        }
+    }
+}
+
+impl Loaded for Memory {
+    fn program(&self) -> &KernelProgram {
+        &self.program
+    }
+
+    fn run(&self, kernel: usize) {
+        match &self.program.kernels[kernel].kind {
+            KernelKind::Loop(kernel) => self.run_loop(kernel),
+            KernelKind::Indexed(kernel) => self.run_indexed(kernel),
+            KernelKind::Contraction(kernel) => self.run_contraction(kernel),
+        }
+    }
+
+    fn write(&self, buffer: BufferId, data: &[f32]) {
+        self.arena.borrow_mut()[self.range(buffer)].copy_from_slice(data);
+    }
+
+    fn read(&self, buffer: BufferId, data: &mut [f32]) {
+        data.copy_from_slice(&self.arena.borrow()[self.range(buffer)]);
+    }
+}
+
+fn unary(op: Unary, x: f32) -> f32 {
+    match op {
+        Unary::Log2 => x.log2(),
+        Unary::Exp2 => x.exp2(),
+        Unary::Sin => x.sin(),
+        Unary::Sqrt => x.sqrt(),
+        Unary::Recip => x.recip(),
+        Unary::Erf => naive::erf(x),
+    }
+}
+
+fn binary(op: Binary, a: f32, b: f32) -> f32 {
+    match op {
+        Binary::Add => a + b,
+        Binary::Mul => a * b,
+        Binary::Mod => a % b,
+        Binary::Less => f32::from(a < b),
+        Binary::Max => {
+            if a < b {
+                b
+            } else {
+                a
+            }
+        }
+        Binary::Pow => a.powf(b),
+    }
+}

@@ -1,0 +1,105 @@
+//! The order of the kernels: topological, and at each point the kernel that leaves the least memory in use.
+
+use super::bind::Bound;
+use super::ir::{Buffer, BufferKind};
+use std::collections::BTreeSet;
+
+/// Kernels in the order they run: the better of two orders by the peak of live temporaries, the given one on a tie.
+pub fn schedule(bound: &Bound) -> Vec<usize> {
+    let given = topological(bound, |_, ready| ready.first().copied());
+    let greedy = topological(bound, |state, ready| {
+        ready.iter().copied().min_by_key(|k| (state.growth(*k), *k))
+    });
+    match peak(bound, &greedy) < peak(bound, &given) {
+        true => greedy,
+        false => given,
+    }
+}
+
+/// What is live while kernels are being ordered.
+struct State<'a> {
+    bound: &'a Bound,
+    /// Per buffer, kernels yet to run that read it.
+    readers: Vec<usize>,
+}
+
+fn size(buffer: &Buffer) -> i64 {
+    match buffer.kind {
+        BufferKind::Temporary => buffer.len() as i64,
+        BufferKind::Input | BufferKind::State | BufferKind::Output => 0,
+    }
+}
+
+impl State<'_> {
+    fn new(bound: &Bound) -> State<'_> {
+        let mut readers = vec![0; bound.buffers.len()];
+        bound.reads.iter().flatten().for_each(|b| readers[*b] += 1);
+        State { bound, readers }
+    }
+
+    /// Elements that running a kernel allocates, less those it frees.
+    fn growth(&self, kernel: usize) -> i64 {
+        let of = |b: &usize| size(&self.bound.buffers[*b]);
+        let made: i64 = self.bound.writes[kernel].iter().map(of).sum();
+        let freed: i64 = self.bound.reads[kernel]
+            .iter()
+            .filter(|b| self.readers[**b] == 1)
+            .map(of)
+            .sum();
+        made - freed
+    }
+
+    fn run(&mut self, kernel: usize) {
+        self.bound.reads[kernel]
+            .iter()
+            .for_each(|b| self.readers[*b] -= 1);
+    }
+}
+
+fn topological(
+    bound: &Bound,
+    choose: impl Fn(&State, &BTreeSet<usize>) -> Option<usize>,
+) -> Vec<usize> {
+    let count = bound.drafts.len();
+    let mut waiting: Vec<usize> = bound.before.iter().map(BTreeSet::len).collect();
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); count];
+    for (k, before) in bound.before.iter().enumerate() {
+        before.iter().for_each(|b| after[*b].push(k));
+    }
+    let mut ready: BTreeSet<usize> = (0..count).filter(|k| waiting[*k] == 0).collect();
+    let mut state = State::new(bound);
+    let mut order = Vec::with_capacity(count);
+    while let Some(kernel) = choose(&state, &ready) {
+        ready.remove(&kernel);
+        state.run(kernel);
+        order.push(kernel);
+        for next in &after[kernel] {
+            waiting[*next] -= 1;
+            if waiting[*next] == 0 {
+                ready.insert(*next);
+            }
+        }
+    }
+    debug_assert_eq!(
+        order.len(),
+        count,
+        "kernels wait for one another in a circle"
+    );
+    order
+}
+
+/// The most elements of temporaries that are live at once.
+pub fn peak(bound: &Bound, order: &[usize]) -> i64 {
+    let mut state = State::new(bound);
+    let (mut live, mut peak) = (0, 0);
+    for kernel in order {
+        let made: i64 = bound.writes[*kernel]
+            .iter()
+            .map(|b| size(&bound.buffers[*b]))
+            .sum();
+        peak = peak.max(live + made);
+        live += state.growth(*kernel);
+        state.run(*kernel);
+    }
+    peak
+}

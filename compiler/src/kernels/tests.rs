@@ -1,0 +1,81 @@
+//! Import, fusion, schedule and plan against the reference, and the shapes of the kernels they make.
+
+use super::compile::Compiled;
+use super::interp::Interpreter;
+
+use super::{text, verify};
+use crate::core::graph::{Graph, ValueId};
+use crate::core::interp::Inputs;
+use crate::core::{ops, random};
+use crate::exec::Executor;
+use crate::lower::reference::Reference;
+
+/// Runs `steps` steps on both and compares every output after each.
+fn compare(what: &str, graph: &Graph, inputs: &Inputs, steps: usize) {
+    let mut compiled = Compiled::new(graph, &Interpreter).unwrap();
+    let violations = verify::verify(compiled.program());
+    assert!(
+        violations.is_empty(),
+        "{what}: {violations:#?}\n{}",
+        text::text(compiled.program())
+    );
+    let mut reference = Reference::new(graph);
+    for (name, tensor) in inputs {
+        let data: Vec<f32> = tensor.data.iter().map(|x| *x as f32).collect();
+        assert_eq!(
+            compiled.set(name, &data),
+            reference.set(name, &data),
+            "{what}: source {name}"
+        );
+    }
+    let (mut want, mut got) = (Vec::new(), Vec::new());
+    for step in 0..steps {
+        compiled.run();
+        reference.run();
+        for (name, _) in reference.outputs() {
+            assert!(
+                reference.get(&name, &mut want) && compiled.get(&name, &mut got),
+                "{what}: output {name}"
+            );
+            let scale = want.iter().fold(1e-3f32, |m, x| m.max(x.abs().min(1e30)));
+            for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                let close = (g - w).abs() <= 1e-5 * scale || g == w || (g.is_nan() && w.is_nan());
+                assert!(
+                    close,
+                    "{what}, step {step}: {name}[{i}] is {g}, not {w}\n{}",
+                    text::text(compiled.program())
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn random_programs_agree_with_the_reference() {
+    for seed in 0..300 {
+        let (graph, inputs) = random::program(seed, 4 + (seed % 40) as usize);
+        compare(&format!("program {seed}"), &graph, &inputs, 1);
+    }
+}
+
+/// Outputs of random programs become updates of parameters of their shapes.
+#[test]
+fn random_updates_agree_with_the_reference() {
+    for seed in 300..400 {
+        let (mut graph, inputs) = random::program(seed, 4 + (seed % 30) as usize);
+        let sources: Vec<(String, ValueId)> = graph
+            .iter()
+            .filter(|(_, n)| n.is(&ops::PARAM))
+            .map(|(id, n)| (format!("param/{}", n.attrs.str("path")), id))
+            .collect();
+        let mut values: Vec<ValueId> = graph.iter().map(|(id, _)| id).collect();
+        values.reverse();
+        for (name, source) in sources {
+            let fits = |v: &&ValueId| graph.ty(**v) == graph.ty(source) && **v != source;
+            let update = values.iter().find(fits).copied().unwrap_or(source);
+            values.retain(|v| *v != update);
+            graph.outputs.push((name, update));
+        }
+        compare(&format!("updates {seed}"), &graph, &inputs, 3);
+    }
+}

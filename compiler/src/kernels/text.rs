@@ -1,0 +1,395 @@
+//! The stage `kernels` as text, JSON and dot.
+//!
+//! A kernel is its number, name and index space, its operations and bytes; then its loads with their strides, values used more
+//! than once, and what it stores or combines. The memory plan stands at the end.
+
+use super::ir::{
+    Access, Binary, BufferId, BufferKind, Combine, Contraction, ConvShape, Indexed, Inst,
+};
+use super::ir::{KernelKind, KernelProgram, LoopKernel, Reg, Unary, Window};
+use super::verify::touched;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Nested deeper, an expression gets a line of its own.
+const MAX_DEPTH: usize = 6;
+
+/// The whole program.
+pub fn text(program: &KernelProgram) -> String {
+    let mut out = String::new();
+    for (k, kernel) in program.kernels.iter().enumerate() {
+        let cost = format!("{} FLOP, {} bytes", program.flops(k), program.bytes(k));
+        match &kernel.kind {
+            KernelKind::Loop(body) => {
+                let _ = writeln!(
+                    out,
+                    "kernel {k}: {} {:?}  # {cost}",
+                    kernel.name, body.shape
+                );
+                loop_text(&mut out, program, body);
+            }
+            kind => {
+                let _ = writeln!(out, "kernel {k}: {}  # {cost}", kernel.name);
+                let _ = writeln!(out, "  {}", fixed_text(program, kind));
+            }
+        }
+    }
+    plan_text(&mut out, program);
+    out
+}
+
+/// The whole program as JSON: its buffers, kernels and the cost of each.
+pub fn json(program: &KernelProgram) -> serde_json::Value {
+    let costs: Vec<_> = (0..program.kernels.len())
+        .map(|k| serde_json::json!({ "flops": program.flops(k), "bytes": program.bytes(k) }))
+        .collect();
+    serde_json::json!({ "program": program, "costs": costs })
+}
+
+/// Kernels, and the tensors between them, in Graphviz's language.
+pub fn dot(program: &KernelProgram) -> String {
+    let mut out = String::from("digraph kernels {\n  node [shape=box, fontname=monospace];\n");
+    let mut writer: BTreeMap<BufferId, usize> = BTreeMap::new();
+    for (k, kernel) in program.kernels.iter().enumerate() {
+        let _ = writeln!(out, "  k{k} [label={:?}];", format!("{k} {}", kernel.name));
+        let (mut reads, writes) = touched(kernel);
+        reads.sort_unstable();
+        reads.dedup();
+        for b in reads {
+            if let Some(from) = writer.get(&b) {
+                let _ = writeln!(out, "  k{from} -> k{k} [label={:?}];", tensor(program, b));
+            }
+        }
+        writes.into_iter().for_each(|b| {
+            writer.insert(b, k);
+        });
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn tensor(program: &KernelProgram, buffer: BufferId) -> String {
+    let buffer = &program.buffers[buffer.0 as usize];
+    format!("{} {:?}", buffer.name, buffer.shape)
+}
+
+/// A buffer's name with its number, which tells apart tensors of one name.
+fn reference(program: &KernelProgram, buffer: BufferId) -> String {
+    format!("{}@{}", program.buffers[buffer.0 as usize].name, buffer.0)
+}
+
+fn access_text(program: &KernelProgram, access: &Access) -> String {
+    let mut text = format!("{} {:?}", reference(program, access.buffer), access.strides);
+    if access.offset != 0 {
+        let _ = write!(text, " from {}", access.offset);
+    }
+    for (axis, valid) in access.valid.iter().enumerate() {
+        if let Some((from, to)) = valid {
+            let _ = write!(text, " where {from} <= i{axis} < {to}");
+        }
+    }
+    text
+}
+
+fn loop_text(out: &mut String, program: &KernelProgram, kernel: &LoopKernel) {
+    let mut uses = vec![0; kernel.body.len()];
+    for inst in &kernel.body {
+        match inst {
+            Inst::Load(_) | Inst::Const(_) | Inst::Index(_) => {}
+            Inst::Unary(_, x) => uses[*x as usize] += 1,
+            Inst::Binary(_, a, b) => [a, b].iter().for_each(|r| uses[**r as usize] += 1),
+            Inst::Select(a, b, c) => [a, b, c].iter().for_each(|r| uses[**r as usize] += 1),
+        }
+    }
+    kernel
+        .outputs
+        .iter()
+        .for_each(|o| uses[o.value as usize] += 1);
+    // Each register as it is written where it is used, and how deep that nests.
+    let mut shown: Vec<(String, usize)> = Vec::with_capacity(kernel.body.len());
+    for (r, inst) in kernel.body.iter().enumerate() {
+        let at = |r: &Reg| shown[*r as usize].0.as_str();
+        let depth = |rs: &[&Reg]| 1 + rs.iter().map(|r| shown[**r as usize].1).max().unwrap_or(0);
+        let (text, depth) = match inst {
+            Inst::Load(access) => {
+                let _ = writeln!(out, "  v{r} = load {}", access_text(program, access));
+                (format!("v{r}"), 0)
+            }
+            Inst::Const(v) => (format!("{v:?}"), 0),
+            Inst::Index(axis) => (format!("i{axis}"), 0),
+            Inst::Unary(op, x) => (format!("{}({})", unary(*op), at(x)), depth(&[x])),
+            Inst::Binary(op, a, b) => (binary(*op, at(a), at(b)), depth(&[a, b])),
+            Inst::Select(c, a, b) => (
+                format!("select({}, {}, {})", at(c), at(a), at(b)),
+                depth(&[c, a, b]),
+            ),
+        };
+        let named = depth > 0 && (uses[r] > 1 || depth > MAX_DEPTH);
+        if named {
+            let _ = writeln!(out, "  v{r} = {text}");
+        }
+        shown.push(if named {
+            (format!("v{r}"), 0)
+        } else {
+            (text, depth)
+        });
+    }
+    for output in &kernel.outputs {
+        let how = match &output.combine {
+            Combine::Store => "store".to_string(),
+            Combine::Sum(axes) => format!("sum over {axes:?} into"),
+            Combine::Max(axes) => format!("max over {axes:?} into"),
+        };
+        let value = &shown[output.value as usize].0;
+        let _ = writeln!(
+            out,
+            "  {how} {} = {value}",
+            access_text(program, &output.to)
+        );
+    }
+}
+
+fn unary(op: Unary) -> &'static str {
+    match op {
+        Unary::Log2 => "log2",
+        Unary::Exp2 => "exp2",
+        Unary::Sin => "sin",
+        Unary::Sqrt => "sqrt",
+        Unary::Recip => "recip",
+        Unary::Erf => "erf",
+    }
+}
+
+fn binary(op: Binary, a: &str, b: &str) -> String {
+    match op {
+        Binary::Add => format!("({a} + {b})"),
+        Binary::Mul => format!("({a} * {b})"),
+        Binary::Mod => format!("({a} % {b})"),
+        Binary::Less => format!("({a} < {b})"),
+        Binary::Max => format!("max({a}, {b})"),
+        Binary::Pow => format!("pow({a}, {b})"),
+    }
+}
+
+fn conv_text(s: &ConvShape) -> String {
+    format!(
+        "[{}, {}, {}, {}] to [{}, {}, {}, {}], {}×{}, stride {}, padding {}, groups {}",
+        s.n, s.h, s.w, s.c, s.n, s.oh, s.ow, s.k, s.kernel, s.kernel, s.stride, s.padding, s.groups
+    )
+}
+
+fn window_text(s: &Window) -> String {
+    format!(
+        "[{}, {}, {}, {}] to [{}, {}], {}×{}, stride {}, padding {}",
+        s.n, s.h, s.w, s.c, s.oh, s.ow, s.kernel, s.kernel, s.stride, s.padding
+    )
+}
+
+/// A kernel without a body, on a line.
+fn fixed_text(program: &KernelProgram, kind: &KernelKind) -> String {
+    let at = |b: &BufferId| reference(program, *b);
+    match kind {
+        KernelKind::Loop(_) => String::new(),
+        KernelKind::Indexed(kernel) => match kernel {
+            Indexed::Take {
+                x,
+                index,
+                y,
+                outer,
+                size,
+                count,
+                inner,
+            } => format!(
+                "{} = take({}, {})  [{outer}, {count} of {size}, {inner}]",
+                at(y),
+                at(x),
+                at(index)
+            ),
+            Indexed::ScatterAdd {
+                y,
+                index,
+                x,
+                outer,
+                size,
+                count,
+                inner,
+            } => format!(
+                "{} = scatter_add({}, {})  [{outer}, {count} into {size}, {inner}]",
+                at(x),
+                at(y),
+                at(index)
+            ),
+            Indexed::ArgMax {
+                x,
+                y,
+                outer,
+                size,
+                inner,
+            } => {
+                format!("{} = argmax({})  [{outer}, {size}, {inner}]", at(y), at(x))
+            }
+            Indexed::MaxPool { x, y, window } => {
+                format!("{} = max_pool({})  {}", at(y), at(x), window_text(window))
+            }
+            Indexed::MaxPoolGrad { x, dy, dx, window } => {
+                format!(
+                    "{} = max_pool_grad({}, {})  {}",
+                    at(dx),
+                    at(x),
+                    at(dy),
+                    window_text(window)
+                )
+            }
+            Indexed::AvgPool { x, y, window } => {
+                format!("{} = avg_pool({})  {}", at(y), at(x), window_text(window))
+            }
+            Indexed::AvgPoolGrad { dy, dx, window } => {
+                format!(
+                    "{} = avg_pool_grad({})  {}",
+                    at(dx),
+                    at(dy),
+                    window_text(window)
+                )
+            }
+            Indexed::Uniform {
+                step,
+                y,
+                seed,
+                stream,
+            } => {
+                format!(
+                    "{} = uniform({})  seed {seed}, stream {stream}",
+                    at(y),
+                    at(step)
+                )
+            }
+        },
+        KernelKind::Contraction(kernel) => match kernel {
+            Contraction::MatMul {
+                a,
+                b,
+                out,
+                batch,
+                m,
+                n,
+                k,
+                ta,
+                tb,
+            } => {
+                let t = |on: &bool| if *on { ".T" } else { "" };
+                format!(
+                    "{} = {}{} @ {}{}  [{batch}, {m}, {n}, {k}]",
+                    at(out),
+                    at(a),
+                    t(ta),
+                    at(b),
+                    t(tb)
+                )
+            }
+            Contraction::Conv { x, w, y, shape } => {
+                format!(
+                    "{} = conv({}, {})  {}",
+                    at(y),
+                    at(x),
+                    at(w),
+                    conv_text(shape)
+                )
+            }
+            Contraction::ConvInputGrad { dy, w, dx, shape } => {
+                format!(
+                    "{} = conv_input_grad({}, {})  {}",
+                    at(dx),
+                    at(dy),
+                    at(w),
+                    conv_text(shape)
+                )
+            }
+            Contraction::ConvFilterGrad { x, dy, dw, shape } => {
+                format!(
+                    "{} = conv_filter_grad({}, {})  {}",
+                    at(dw),
+                    at(x),
+                    at(dy),
+                    conv_text(shape)
+                )
+            }
+        },
+    }
+}
+
+/// Live temporaries, largest first, at the kernel where they take the most room.
+pub fn peak(program: &KernelProgram) -> (usize, Vec<usize>) {
+    let mut life: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for (k, kernel) in program.kernels.iter().enumerate() {
+        let (reads, writes) = touched(kernel);
+        for b in reads.iter().chain(&writes).map(|b| b.0 as usize) {
+            if program.buffers[b].kind == BufferKind::Temporary {
+                life.entry(b).or_insert((k, k)).1 = k;
+            }
+        }
+    }
+    let mut change = vec![0i64; program.kernels.len() + 1];
+    for (b, (first, last)) in &life {
+        change[*first] += program.buffers[*b].len() as i64;
+        change[*last + 1] -= program.buffers[*b].len() as i64;
+    }
+    let (mut live, mut most, mut at) = (0, 0, 0);
+    for (k, change) in change.iter().enumerate() {
+        live += change;
+        if live > most {
+            (most, at) = (live, k);
+        }
+    }
+    let mut held: Vec<usize> = life
+        .iter()
+        .filter(|(_, (first, last))| *first <= at && at <= *last)
+        .map(|(b, _)| *b)
+        .collect();
+    held.sort_by_key(|b| (std::cmp::Reverse(program.buffers[*b].len()), *b));
+    (at, held)
+}
+
+fn plan_text(out: &mut String, program: &KernelProgram) {
+    let of = |kind: BufferKind| -> usize {
+        program
+            .buffers
+            .iter()
+            .filter(|b| b.kind == kind)
+            .map(|b| b.len())
+            .sum()
+    };
+    let (inputs, states, outputs) = (
+        of(BufferKind::Input),
+        of(BufferKind::State),
+        of(BufferKind::Output),
+    );
+    let _ = writeln!(
+        out,
+        "arena: {} bytes in {} buffers",
+        4 * program.arena_len,
+        program.buffers.len()
+    );
+    let _ = writeln!(
+        out,
+        "  inputs {} bytes, states {} bytes, outputs {} bytes",
+        4 * inputs,
+        4 * states,
+        4 * outputs
+    );
+    let (at, held) = peak(program);
+    let live: usize = held.iter().map(|b| program.buffers[*b].len()).sum();
+    let _ = writeln!(out, "  most temporaries at kernel {at}: {} bytes", 4 * live);
+    for b in held.iter().take(12) {
+        let buffer = &program.buffers[*b];
+        let _ = writeln!(
+            out,
+            "    {} {:?} at {}",
+            reference(program, BufferId(*b as u32)),
+            buffer.shape,
+            buffer.offset
+        );
+    }
+    if held.len() > 12 {
+        let _ = writeln!(out, "    and {} smaller", held.len() - 12);
+    }
+}
