@@ -1,6 +1,6 @@
 //! What a spec means once evaluated: the contract between the compiler and the runtime.
 
-use crate::core::graph::Graph;
+use crate::core::graph::{Graph, ValueId};
 use serde::Serialize;
 use sslc_grammar::ast::Role;
 use sslc_grammar::span::Span;
@@ -330,6 +330,8 @@ pub struct Program {
     pub parameters: Vec<Parameter>,
     pub buffers: Vec<StateDecl>,
     pub targets: Vec<TargetLink>,
+    /// Where networks are applied, targets included, in the order of evaluation.
+    pub applications: Vec<Application>,
     /// The forward pass at the training batch: outputs `loss`, `value/NAME`, `buffer/PATH` (running statistics after
     /// this step) and `embedding` ([B, D], what the collapse indicators look at).
     pub forward: Graph,
@@ -338,6 +340,18 @@ pub struct Program {
     pub train: Train,
     pub eval: Evaluation,
     pub encode: Encode,
+}
+
+/// A network applied to a value in the forward pass. The same network on the same value is one application.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Application {
+    /// Index into [`Program::networks`].
+    pub network: usize,
+    /// The call, in the spec's own text.
+    pub span: Span,
+    /// What it is applied to and what comes out, in [`Program::forward`].
+    pub input: ValueId,
+    pub output: ValueId,
 }
 
 /// A moving average: `target = τ·target + (1 − τ)·source`, after each optimizer step.

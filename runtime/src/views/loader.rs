@@ -149,19 +149,7 @@ impl Iterator for Loader {
 
     /// The next batch; waits for it where it is not ready. After an error there is no other.
     fn next(&mut self) -> Option<Self::Item> {
-        if let Ok(batch) = self.batches.as_ref()?.recv() {
-            return Some(batch);
-        }
-        // The maker has ended: after its last batch, or because something in it broke.
-        self.batches = None;
-        match self.maker.take()?.join() {
-            Ok(()) => None,
-            Err(_) => Some(Err(Diagnostic::new(
-                codes::E0616,
-                "the threads that render views broke off",
-            )
-            .help("this is a mistake of the compiler: please report it with the spec"))),
-        }
+        self.batches.as_ref()?.recv().ok()
     }
 }
 
@@ -247,10 +235,7 @@ impl Maker {
         parts.resize_with(batch.images.len().div_ceil(CHUNK), Vec::new);
         for (data, view) in batch.views.iter_mut().zip(views) {
             data.resize(batch.images.len() * size(view), 0.0);
-            for (part, slice) in parts
-                .iter_mut()
-                .zip(data.chunks_mut((CHUNK * size(view)).max(1)))
-            {
+            for (part, slice) in parts.iter_mut().zip(data.chunks_mut(CHUNK * size(view))) {
                 part.push(slice);
             }
         }

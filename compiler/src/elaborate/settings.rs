@@ -1,0 +1,819 @@
+//! The blocks `train` and `eval`.
+
+use super::Elab;
+use super::args::Args;
+use super::builtins::{Builtin, Run, Section};
+use super::overrides::{Overrides, literal};
+use super::schedules::Length;
+use super::scope::Scope;
+use super::values::{OptimizerValue, R, Reported, UnitId, Value};
+use super::views::CheckedPipeline;
+use crate::program::{DataSource, Duration, Interpolation, Pipeline, ViewKind, ViewOp};
+use sslc_grammar::ast::{Entry, Expr, ExprKind, Ident, ItemKind, PostfixKind};
+use sslc_grammar::codes;
+use sslc_grammar::diag::{Diagnostic, nearest};
+use sslc_grammar::span::Span;
+use std::rc::Rc;
+
+/// A key of the `train` block.
+#[derive(Debug)]
+pub struct TrainKey {
+    pub name: &'static str,
+    pub doc: &'static str,
+}
+
+const fn key(name: &'static str, doc: &'static str) -> TrainKey {
+    TrainKey { name, doc }
+}
+
+/// Every key of `train`.
+pub const TRAIN_KEYS: &[TrainKey] = &[
+    key("epochs", "Passes over the training images; or `steps`."),
+    key("steps", "Optimizer steps; or `epochs`."),
+    key(
+        "batch",
+        "Images of a batch (of a micro-batch with `accumulate`).",
+    ),
+    key("seed", "Seed of every random draw, 0 if left out."),
+    key("optimizer", "`sgd(…)`, `lars(…)` or `adamw(…)`."),
+    key("clip_norm", "Largest norm of all gradients together."),
+    key(
+        "accumulate",
+        "Micro-batches of an optimizer step, 1 if left out.",
+    ),
+    key(
+        "drop_last",
+        "Leaves out what does not fill a batch at an epoch's end.",
+    ),
+    key(
+        "watch_collapse",
+        "Reports collapse indicators, true if left out.",
+    ),
+    key("precision", "\"f32\"."),
+    key("checkpoint", "When to save the state of the training."),
+    key("memory", "How memory is saved."),
+    key("math", "How exact the arithmetic is."),
+];
+
+/// An entry of a block: where its value comes from.
+#[derive(Clone, Copy, Debug)]
+enum Given<'a> {
+    Entry {
+        unit: UnitId,
+        item: usize,
+        key: &'a Ident,
+        /// `None` for a bare key.
+        value: Option<&'a Expr>,
+    },
+    Override(&'a super::overrides::Override),
+}
+
+/// The entries of `train`, the overrides of the command line in the place of what they override.
+#[derive(Debug, Default)]
+pub struct TrainBlock<'a> {
+    entries: Vec<(&'a str, Given<'a>)>,
+    /// Where a missing key is reported.
+    place: Option<Span>,
+}
+
+impl<'a> TrainBlock<'a> {
+    fn find(&self, name: &str) -> Option<Given<'a>> {
+        self.entries
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, g)| *g)
+    }
+
+    fn span(&self, name: &str) -> Option<Span> {
+        self.find(name).map(|g| match g {
+            Given::Entry { key, .. } => key.span,
+            Given::Override(o) => o.name_span,
+        })
+    }
+}
+
+/// The `train` block as values.
+#[derive(Debug)]
+pub struct TrainSettings {
+    pub optimizer: Rc<OptimizerValue>,
+    pub length: Length,
+    pub clip_norm: Option<f64>,
+    pub accumulate: u64,
+    pub watch_collapse: bool,
+}
+
+impl<'a> Elab<'a> {
+    /// Collects the `train` block's entries; unknown and repeated keys are reported.
+    pub fn train_block(&mut self, overrides: &'a Overrides) -> TrainBlock<'a> {
+        let blocks = self.items_where(|k| match k {
+            ItemKind::Train { keyword, entries } => Some((*keyword, entries)),
+            _ => None,
+        });
+        let mut block = TrainBlock::default();
+        if let [(_, _, _, (first, _)), (_, _, _, (again, _)), ..] = blocks[..] {
+            self.two_items("train", again, first);
+        }
+        for (unit, item, _, (keyword, entries)) in blocks {
+            block.place = Some(block.place.unwrap_or(keyword));
+            for entry in entries {
+                let (key, value) = match entry {
+                    Entry::Set { key, value } => (key, Some(value)),
+                    Entry::Bare { key } => (key, None),
+                    Entry::Evaluator { call } => {
+                        self.report(
+                            Diagnostic::new(codes::E0401, "`train` has settings only")
+                                .label(call.span, "a call here")
+                                .help("evaluators such as `knn(…)` stand in `eval { … }`"),
+                        );
+                        continue;
+                    }
+                };
+                if !TRAIN_KEYS.iter().any(|k| k.name == key.name) {
+                    self.unknown_key("train", key, TRAIN_KEYS.iter().map(|k| k.name));
+                    continue;
+                }
+                if let Some(first) = block.span(&key.name) {
+                    self.key_twice(key, first);
+                    continue;
+                }
+                let given = Given::Entry {
+                    unit,
+                    item,
+                    key,
+                    value,
+                };
+                block.entries.push((&key.name, given));
+            }
+        }
+        for o in &overrides.list {
+            let Some(("train", name)) = o.name.split_once('.') else {
+                continue;
+            };
+            if !TRAIN_KEYS.iter().any(|k| k.name == name) {
+                continue;
+            }
+            block.entries.retain(|(n, _)| *n != name);
+            // One of `epochs` and `steps` on the command line takes the place of the other.
+            if name == "epochs" || name == "steps" {
+                block.entries.retain(|(n, g)| {
+                    !matches!(*n, "epochs" | "steps") || matches!(g, Given::Override(_))
+                });
+            }
+            block.entries.push((name, Given::Override(o)));
+        }
+        block
+    }
+
+    pub fn two_items(&mut self, what: &str, again: Span, first: Span) {
+        self.report(
+            Diagnostic::new(codes::E0408, format!("a spec has one `{what}`"))
+                .label(again, "a second one here")
+                .label(first, "the first one")
+                .help("leave one of them out"),
+        );
+    }
+
+    fn unknown_key(&mut self, block: &str, key: &Ident, names: impl Iterator<Item = &'static str>) {
+        let names: Vec<&str> = names.collect();
+        let d = Diagnostic::new(
+            codes::E0401,
+            format!("`{block}` has no setting `{}`", key.name),
+        )
+        .label(key.span, "unknown setting");
+        let d = match nearest(&key.name, names.iter().copied()) {
+            Some(near) => d.help(format!("did you mean `{near}`?")),
+            None => d.help(format!("its settings are `{}`", names.join("`, `"))),
+        };
+        self.report(d);
+    }
+
+    fn key_twice(&mut self, key: &Ident, first: Span) {
+        self.report(
+            Diagnostic::new(codes::E0402, format!("`{}` is set twice", key.name))
+                .label(key.span, "set again here")
+                .label(first, "first set here")
+                .help("leave one of them out"),
+        );
+    }
+
+    /// The value of a key, with its place.
+    fn setting(&mut self, block: &TrainBlock<'a>, name: &str) -> R<Option<(Value, Span)>> {
+        match block.find(name) {
+            None => Ok(None),
+            Some(Given::Entry {
+                unit,
+                item,
+                key,
+                value: Some(value),
+            }) => {
+                let _ = key;
+                let v = self.top_level(value, unit, item)?;
+                Ok(Some((v, value.span)))
+            }
+            Some(Given::Entry {
+                unit,
+                item,
+                key,
+                value: None,
+            }) => {
+                let v = self.name(&key.name, key.span, &Scope::top(unit, item))?;
+                Ok(Some((v, key.span)))
+            }
+            Some(Given::Override(o)) => {
+                let text = || Value::str(&o.string());
+                let value = match (name, o.expr()) {
+                    ("precision", _) => text(),
+                    (_, Some(e)) => match literal(e) {
+                        Some(v) => v,
+                        None => self.top_level(e, UnitId(0), usize::MAX)?,
+                    },
+                    (_, None) => text(),
+                };
+                Ok(Some((value, o.value_span)))
+            }
+        }
+    }
+
+    fn whole_setting(
+        &mut self,
+        block: &TrainBlock<'a>,
+        name: &str,
+        least: i64,
+    ) -> R<Option<(u64, Span)>> {
+        let Some((value, span)) = self.setting(block, name)? else {
+            return Ok(None);
+        };
+        match value.whole() {
+            Some(v) if v >= least => Ok(Some((v as u64, span))),
+            Some(v) => {
+                Err(self.setting_range(name, &v.to_string(), &format!("at least {least}"), span))
+            }
+            None => Err(self.setting_kind(name, "a whole number", &value, span)),
+        }
+    }
+
+    fn flag_setting(
+        &mut self,
+        block: &TrainBlock<'a>,
+        name: &str,
+        default: bool,
+    ) -> R<(bool, Span)> {
+        match self.setting(block, name)? {
+            None => Ok((default, block.place.unwrap_or(self.entry_span()))),
+            Some((Value::Bool(v), span)) => Ok((v, span)),
+            Some((other, span)) => Err(self.setting_kind(name, "true or false", &other, span)),
+        }
+    }
+
+    fn setting_kind(&mut self, name: &str, wanted: &str, value: &Value, span: Span) -> Reported {
+        let what = self.describe(value);
+        self.report(
+            Diagnostic::new(codes::E0405, format!("`{name}` must be {wanted}"))
+                .label(span, format!("this is {what}"))
+                .help(match TRAIN_KEYS.iter().find(|k| k.name == name) {
+                    Some(key) => format!("`{name}`: {}", key.doc),
+                    None => format!("give `{name}` {wanted}"),
+                }),
+        )
+    }
+
+    fn setting_range(&mut self, name: &str, value: &str, wanted: &str, span: Span) -> Reported {
+        self.report(
+            Diagnostic::new(codes::E0405, format!("`{name}` cannot be {value}"))
+                .label(span, format!("must be {wanted}"))
+                .help(match TRAIN_KEYS.iter().find(|k| k.name == name) {
+                    Some(key) => format!("`{name}`: {}", key.doc),
+                    None => format!("give `{name}` another value"),
+                }),
+        )
+    }
+
+    fn not_yet(&mut self, what: &str, span: Span, help: &str) -> Reported {
+        self.report(
+            Diagnostic::new(codes::E0406, format!("{what} is not available yet"))
+                .label(span, "asked for here")
+                .help(help),
+        )
+    }
+
+    /// An empty place at the end of the entry, for what is missing.
+    pub fn entry_span(&self) -> Span {
+        let ast = self.units[0].ast;
+        Span {
+            start: ast.span.end,
+            ..ast.span
+        }
+    }
+
+    /// `batch` and `seed`, which the evaluation of tensors needs.
+    pub fn early_settings(&mut self, block: &TrainBlock<'a>) -> R<()> {
+        let batch = match self.whole_setting(block, "batch", 1)? {
+            Some((batch, span)) => {
+                self.check_size(&[batch as usize], span)?;
+                batch
+            }
+            None => {
+                if let Some(place) = block.place {
+                    return Err(self.report(
+                        Diagnostic::new(codes::E0403, "`train` needs `batch`")
+                            .label(place, "left out here")
+                            .help("add `batch = 256`"),
+                    ));
+                }
+                return Err(Reported);
+            }
+        };
+        self.batch = batch as usize;
+        Ok(())
+    }
+
+    pub fn seed_setting(&mut self, block: &TrainBlock<'a>) {
+        if let Ok(Some((seed, _))) = self.whole_setting(block, "seed", 0) {
+            self.seed = seed;
+        }
+    }
+
+    /// All other settings of `train`.
+    pub fn train_settings(
+        &mut self,
+        block: &TrainBlock<'a>,
+        data: Option<&DataSource>,
+    ) -> R<TrainSettings> {
+        let Some(place) = block
+            .place
+            .or(block.entries.first().map(|_| self.entry_span()))
+        else {
+            return Err(self.report(
+                Diagnostic::new(codes::E0410, "the spec has no `train` block")
+                    .label(self.entry_span(), "none up to here")
+                    .help("add `train { epochs = 100, batch = 256, optimizer = sgd(0.1) }`"),
+            ));
+        };
+        let mut failed = self.refused_settings(block);
+        let optimizer = match self.setting(block, "optimizer") {
+            Ok(Some((Value::Optimizer(o), _))) => Some(o),
+            Ok(Some((other, span))) => {
+                let what = self.describe(&other);
+                self.report(
+                    Diagnostic::new(codes::E0405, "`optimizer` must be an optimizer")
+                        .label(span, format!("this is {what}"))
+                        .help("write `optimizer = sgd(lr: 0.1, momentum: 0.9)`"),
+                );
+                None
+            }
+            Ok(None) => {
+                self.report(
+                    Diagnostic::new(codes::E0403, "`train` needs an `optimizer`")
+                        .label(place, "left out here")
+                        .help("add `optimizer = sgd(lr: 0.1, momentum: 0.9)`, `lars(…)` or `adamw(…)`"),
+                );
+                None
+            }
+            Err(Reported) => None,
+        };
+        let clip_norm = match self.setting(block, "clip_norm") {
+            Ok(None) => None,
+            Ok(Some((value, span))) => match value.number() {
+                Some(v) if v > 0.0 && v.is_finite() => Some(v),
+                Some(v) => {
+                    self.setting_range("clip_norm", &v.to_string(), "more than 0", span);
+                    failed = true;
+                    None
+                }
+                None => {
+                    self.setting_kind("clip_norm", "a number", &value, span);
+                    failed = true;
+                    None
+                }
+            },
+            Err(Reported) => {
+                failed = true;
+                None
+            }
+        };
+        let accumulate = self.whole_setting(block, "accumulate", 1);
+        let watch_collapse = self.flag_setting(block, "watch_collapse", true);
+        let accumulate = accumulate.map(|a| a.map_or(1, |(n, _)| n));
+        let length = match (data, &accumulate) {
+            (Some(data), Ok(accumulate)) => self.length(block, data, *accumulate, place),
+            _ => Err(Reported),
+        };
+        match (optimizer, failed) {
+            (Some(optimizer), false) => Ok(TrainSettings {
+                optimizer,
+                length: length?,
+                clip_norm,
+                accumulate: accumulate?,
+                watch_collapse: watch_collapse?.0,
+            }),
+            _ => Err(Reported),
+        }
+    }
+
+    /// Settings that the language knows but this version cannot honour are refused, not ignored.
+    fn refused_settings(&mut self, block: &TrainBlock<'a>) -> bool {
+        let mut failed = false;
+        for (name, help) in [
+            (
+                "checkpoint",
+                "leave it out: the encoder is saved when the training ends or stops",
+            ),
+            ("memory", "leave it out"),
+            ("math", "leave it out: arithmetic is f32"),
+        ] {
+            if let Some(span) = block.span(name) {
+                self.not_yet(&format!("`{name}`"), span, help);
+                failed = true;
+            }
+        }
+        match self.setting(block, "precision") {
+            Ok(Some((Value::Str(word), span))) => match &*word {
+                "f32" => {}
+                "bf16" => {
+                    self.not_yet(
+                        "`precision = \"bf16\"`",
+                        span,
+                        "write \"f32\" or leave it out",
+                    );
+                    failed = true;
+                }
+                other => {
+                    self.setting_range("precision", &format!("\"{other}\""), "\"f32\"", span);
+                    failed = true;
+                }
+            },
+            Ok(Some((other, span))) => {
+                self.setting_kind("precision", "a string", &other, span);
+                failed = true;
+            }
+            Ok(None) => {}
+            Err(Reported) => failed = true,
+        }
+        match self.flag_setting(block, "drop_last", true) {
+            Ok((false, span)) => {
+                self.not_yet(
+                    "`drop_last = false`",
+                    span,
+                    "leave it out: images that do not fill a batch wait for another epoch's order",
+                );
+                failed = true;
+            }
+            Ok((true, _)) => {}
+            Err(Reported) => failed = true,
+        }
+        failed
+    }
+
+    /// The length of the training in optimizer steps.
+    fn length(
+        &mut self,
+        block: &TrainBlock<'a>,
+        data: &DataSource,
+        accumulate: u64,
+        place: Span,
+    ) -> R<Length> {
+        if !self.batch_known {
+            return Err(Reported);
+        }
+        let images = self
+            .options
+            .train_len
+            .and_then(|f| f(data))
+            .or(data.train_len);
+        let per_epoch = images.map(|n| (n / self.batch) as u64 / accumulate);
+        if let (Some(0), Some(images)) = (per_epoch, images) {
+            let span = block.span("batch").unwrap_or(place);
+            let together = if accumulate > 1 {
+                format!("{accumulate} batches of {}", self.batch)
+            } else {
+                format!("a batch of {}", self.batch)
+            };
+            return Err(self.report(
+                Diagnostic::new(
+                    codes::E0417,
+                    format!("{together} is more than the {images} images there are"),
+                )
+                .label(span, format!("batch is {}", self.batch))
+                .help("make the batch smaller"),
+            ));
+        }
+        let total = match (block.span("epochs"), block.span("steps")) {
+            (Some(epochs), Some(steps)) => {
+                return Err(self.report(
+                    Diagnostic::new(codes::E0404, "`epochs` and `steps` both set the length")
+                        .label(epochs, "set here")
+                        .label(steps, "and here")
+                        .help("leave one of them out"),
+                ));
+            }
+            (None, None) => {
+                return Err(self.report(
+                    Diagnostic::new(codes::E0403, "`train` needs `epochs` or `steps`")
+                        .label(place, "left out here")
+                        .help("add `epochs = 100`"),
+                ));
+            }
+            (None, Some(_)) => match self.whole_setting(block, "steps", 1)? {
+                Some((steps, _)) => steps,
+                None => return Err(Reported),
+            },
+            (Some(_), None) => {
+                let Some((value, span)) = self.setting(block, "epochs")? else {
+                    return Err(Reported);
+                };
+                let epochs = match (&value, value.number()) {
+                    (Value::Duration(Duration::Epochs(n)), _) => *n,
+                    (_, Some(n)) => n,
+                    _ => return Err(self.setting_kind("epochs", "a number", &value, span)),
+                };
+                if !(epochs > 0.0 && epochs.is_finite()) {
+                    return Err(self.setting_range(
+                        "epochs",
+                        &epochs.to_string(),
+                        "more than 0",
+                        span,
+                    ));
+                }
+                match per_epoch {
+                    Some(n) => ((epochs * n as f64).round() as u64).max(1),
+                    None => return Err(self.length_unknown(span, "this is")),
+                }
+            }
+        };
+        Ok(Length { total, per_epoch })
+    }
+}
+
+/// The `eval` block as values.
+#[derive(Debug)]
+pub struct EvalSettings {
+    pub images: CheckedPipeline,
+    pub knn: Option<KnnValue>,
+}
+
+/// `knn(…)`, its interval unresolved.
+#[derive(Clone, Copy, Debug)]
+pub struct KnnValue {
+    pub k: usize,
+    pub temperature: f64,
+    pub every: Option<(Duration, Span)>,
+}
+
+/// The evaluators, which are called in `eval` only.
+pub static KNN: Builtin = Builtin {
+    name: "knn",
+    signature: "knn(k: 200, temperature: 0.1, every: none)",
+    doc: "Weighted k-nearest-neighbour vote on the features.",
+    section: Section::Evaluation,
+    run: Run::Call(|_, _| Err(Reported)),
+};
+
+const EVAL_KEYS: &[&str] = &["images"];
+const EVALUATORS: &[&str] = &["knn", "linear"];
+
+impl<'a> Elab<'a> {
+    /// The `eval` block; without one, images are prepared in the default way.
+    pub fn eval_settings(
+        &mut self,
+        data: &DataSource,
+        first_view: Option<&CheckedPipeline>,
+    ) -> R<EvalSettings> {
+        let blocks = self.items_where(|k| match k {
+            ItemKind::Eval { keyword, entries } => Some((*keyword, entries)),
+            _ => None,
+        });
+        if let [(_, _, _, (first, _)), (_, _, _, (again, _)), ..] = blocks[..] {
+            self.two_items("eval", again, first);
+        }
+        let mut images: Option<(R<CheckedPipeline>, Span)> = None;
+        let mut knn: Option<(R<KnnValue>, Span)> = None;
+        let mut failed = false;
+        for (unit, item, _, (_, entries)) in blocks {
+            for entry in entries {
+                match entry {
+                    Entry::Set { key, value } if key.name == "images" => {
+                        if let Some((_, first)) = images {
+                            self.key_twice(key, first);
+                            failed = true;
+                            continue;
+                        }
+                        let pipeline = self.images(value, unit, item, data);
+                        images = Some((pipeline, key.span));
+                    }
+                    Entry::Bare { key } if key.name == "images" => {
+                        let stages = self.name(&key.name, key.span, &Scope::top(unit, item));
+                        let pipeline = match stages {
+                            Ok(Value::Pipeline(stages)) => {
+                                self.check_deterministic(&stages, data, key.span)
+                            }
+                            Ok(other) => Err(self.wrong_kind("a view pipeline", &other, key.span)),
+                            Err(Reported) => Err(Reported),
+                        };
+                        images = Some((pipeline, key.span));
+                    }
+                    Entry::Set { key, .. } | Entry::Bare { key } => {
+                        let names = EVAL_KEYS.iter().chain(EVALUATORS).copied();
+                        self.unknown_key("eval", key, names);
+                        failed = true;
+                    }
+                    Entry::Evaluator { call } => match self.evaluator(call, unit, item) {
+                        Ok(value) => {
+                            if let Some((_, first)) = knn {
+                                self.report(
+                                    Diagnostic::new(codes::E0402, "`knn` is asked for twice")
+                                        .label(call.span, "again here")
+                                        .label(first, "first here")
+                                        .help("leave one of them out"),
+                                );
+                                failed = true;
+                            }
+                            knn = Some((Ok(value), call.span));
+                        }
+                        Err(Reported) => failed = true,
+                    },
+                }
+            }
+        }
+        let images = match images {
+            Some((pipeline, _)) => pipeline,
+            None => match first_view {
+                Some(view) => Ok(default_images(view)),
+                None => Err(Reported),
+            },
+        };
+        if failed {
+            return Err(Reported);
+        }
+        Ok(EvalSettings {
+            images: images?,
+            knn: match knn {
+                Some((value, _)) => Some(value?),
+                None => None,
+            },
+        })
+    }
+
+    fn images(
+        &mut self,
+        value: &'a Expr,
+        unit: UnitId,
+        item: usize,
+        data: &DataSource,
+    ) -> R<CheckedPipeline> {
+        match self.top_level(value, unit, item)? {
+            Value::Pipeline(stages) => self.check_deterministic(&stages, data, value.span),
+            other => {
+                let d = self
+                    .wrong_kind_diagnostic("a view pipeline", &other, value.span)
+                    .help(
+                        "write `images = resize(32) |> center_crop(32) |> normalize(\"cifar10\")`",
+                    );
+                Err(self.report(d))
+            }
+        }
+    }
+
+    /// Evaluation draws nothing: features of an image are the same each time.
+    fn check_deterministic(
+        &mut self,
+        stages: &[super::values::Stage],
+        data: &DataSource,
+        span: Span,
+    ) -> R<CheckedPipeline> {
+        let mut failed = false;
+        for stage in stages {
+            let random = match &stage.op.kind {
+                ViewKind::Resize { .. }
+                | ViewKind::CenterCrop { .. }
+                | ViewKind::Normalize { .. } => false,
+                ViewKind::Grayscale | ViewKind::Solarize { .. } => false,
+                ViewKind::HorizontalFlip | ViewKind::VerticalFlip => false,
+                ViewKind::GaussianBlur { sigma, .. } => sigma.lo != sigma.hi,
+                ViewKind::RandomRotation { degrees } => degrees.lo != degrees.hi,
+                ViewKind::ColorJitter {
+                    brightness,
+                    contrast,
+                    saturation,
+                    hue,
+                    random_order,
+                } => {
+                    let parts = [brightness, contrast, saturation, hue];
+                    *random_order && parts.iter().filter(|p| p.is_some()).count() > 1
+                        || parts.iter().any(|p| p.is_some_and(|s| s.lo != s.hi))
+                }
+                ViewKind::RandomResizedCrop { .. }
+                | ViewKind::RandomCrop { .. }
+                | ViewKind::RandomErasing { .. } => true,
+            };
+            if random || (stage.op.p > 0.0 && stage.op.p < 1.0) {
+                self.report(
+                    Diagnostic::new(
+                        codes::E0419,
+                        format!("`{}` is random, and evaluation must not be", stage.name),
+                    )
+                    .label(stage.span, "draws at random")
+                    .help("use `resize`, `center_crop` and `normalize`"),
+                );
+                failed = true;
+            }
+        }
+        let checked = self.check_pipeline(stages, data, span);
+        if failed { Err(Reported) } else { checked }
+    }
+
+    /// `knn(k: 200, …)`
+    fn evaluator(&mut self, call: &'a Expr, unit: UnitId, item: usize) -> R<KnnValue> {
+        let (name, args) = match &call.kind {
+            ExprKind::Postfix { base, ops } => match (&base.kind, &ops[..]) {
+                (ExprKind::Name(name), [op]) => match &op.kind {
+                    PostfixKind::Call(args) => (name, args),
+                    _ => return Err(self.not_an_evaluator(call.span)),
+                },
+                _ => return Err(self.not_an_evaluator(call.span)),
+            },
+            _ => return Err(self.not_an_evaluator(call.span)),
+        };
+        if name == "linear" {
+            return Err(self.not_yet(
+                "linear evaluation",
+                call.span,
+                "use `knn(k: 200, temperature: 0.1)`",
+            ));
+        }
+        if name != "knn" {
+            let d = Diagnostic::new(codes::E0401, format!("there is no evaluator `{name}`"))
+                .label(call.span, "unknown evaluator");
+            let d = match nearest(name, EVALUATORS.iter().copied()) {
+                Some(near) => d.help(format!("did you mean `{near}`?")),
+                None => d.help("write `knn(k: 200, temperature: 0.1)`"),
+            };
+            return Err(self.report(d));
+        }
+        let mut scope = Scope::top(unit, item);
+        let mut given = Vec::new();
+        let mut failed = false;
+        for arg in args {
+            match self.eval(&arg.value, &mut scope) {
+                Ok(value) => given.push(super::args::Given {
+                    name: arg.name.clone(),
+                    value,
+                    span: arg.value.span,
+                }),
+                Err(Reported) => failed = true,
+            }
+        }
+        if failed {
+            return Err(Reported);
+        }
+        let args = Args::bind(self, &KNN, given, call.span)?;
+        let k = args.at_least(self, "k", 1);
+        let temperature = args.float_in(self, "temperature", |t| t > 0.0, "more than 0");
+        let every = args.duration(self, "every");
+        Ok(KnnValue {
+            k: k?.unwrap_or(200),
+            temperature: temperature?.unwrap_or(0.1),
+            every: every?,
+        })
+    }
+
+    fn not_an_evaluator(&mut self, span: Span) -> Reported {
+        self.report(
+            Diagnostic::new(codes::E0401, "this is no evaluator")
+                .label(span, "unknown evaluator")
+                .help("write `knn(k: 200, temperature: 0.1)`"),
+        )
+    }
+}
+
+/// Resize and centre-crop to the first view's size, with its `normalize`.
+fn default_images(view: &CheckedPipeline) -> CheckedPipeline {
+    let mut ops = vec![
+        ViewOp {
+            p: 1.0,
+            kind: ViewKind::Resize {
+                height: view.height.max(view.width),
+                width: None,
+                interpolation: Interpolation::Bilinear,
+                antialias: true,
+            },
+        },
+        ViewOp {
+            p: 1.0,
+            kind: ViewKind::CenterCrop {
+                height: view.height,
+                width: view.width,
+            },
+        },
+    ];
+    let normalize = view
+        .pipeline
+        .ops
+        .iter()
+        .filter(|op| matches!(op.kind, ViewKind::Normalize { .. }));
+    ops.extend(normalize.cloned());
+    CheckedPipeline {
+        pipeline: Pipeline { ops },
+        height: view.height,
+        width: view.width,
+    }
+}

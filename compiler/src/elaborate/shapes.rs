@@ -1,0 +1,550 @@
+//! Functions that make, move and reshape tensors; indexing.
+
+use super::Elab;
+use super::args::Args;
+use super::arith::dims;
+use super::tensors::{index_tensor, one_axis};
+use super::values::{Bound, R, Reported, Value};
+use crate::core::graph::{DType, Type, ValueId};
+use crate::core::ops::{self, check_limits};
+use sslc_grammar::codes;
+use sslc_grammar::diag::Diagnostic;
+use sslc_grammar::span::Span;
+
+/// Sizes or axes: the arguments from `name` on, which are whole numbers or one list of them.
+fn integers(el: &mut Elab<'_>, args: &Args, name: &str) -> R<Vec<(i64, Span)>> {
+    let given: Vec<(Value, Span)> = match (args.get(name), &args.rest[..]) {
+        (Some(one), []) => vec![one.clone()],
+        (None, rest) => rest.to_vec(),
+        (Some(one), [first, ..]) => {
+            return Err(el.argument_twice(name, one.1, first.1));
+        }
+    };
+    let given = match &given[..] {
+        [(Value::List(items), span)] => items.iter().map(|v| (v.clone(), *span)).collect(),
+        _ => given,
+    };
+    let mut sizes = Vec::with_capacity(given.len());
+    for (value, span) in &given {
+        match value.whole() {
+            Some(v) => sizes.push((v, *span)),
+            None => {
+                return Err(args.wrong(el, name, "a list of whole numbers", value, *span));
+            }
+        }
+    }
+    Ok(sizes)
+}
+
+/// A shape: sizes of at least 1.
+fn sizes(el: &mut Elab<'_>, args: &Args, name: &str) -> R<Vec<usize>> {
+    let mut shape = Vec::new();
+    for (v, span) in integers(el, args, name)? {
+        if v < 1 {
+            return Err(not_a_size(el, v, span));
+        }
+        shape.push(v as usize);
+    }
+    el.check_size(&shape, args.span)?;
+    Ok(shape)
+}
+
+fn not_a_size(el: &mut Elab<'_>, v: i64, span: Span) -> Reported {
+    el.report(
+        Diagnostic::new(codes::E0205, format!("an axis cannot have size {v}"))
+            .label(span, "must be at least 1")
+            .help("every axis has at least one element"),
+    )
+}
+
+/// The arguments as tensors: several, or one list.
+fn tensor_list(el: &mut Elab<'_>, args: &Args) -> R<Vec<(ValueId, Span)>> {
+    let given: Vec<(Value, Span)> = match (args.get("tensors"), &args.rest[..]) {
+        (Some((Value::List(items), span)), []) => {
+            items.iter().map(|v| (v.clone(), *span)).collect()
+        }
+        (None, [(Value::List(items), span)]) => items.iter().map(|v| (v.clone(), *span)).collect(),
+        (Some(one), []) => vec![one.clone()],
+        (_, rest) => rest.to_vec(),
+    };
+    if given.is_empty() {
+        return Err(el.report(
+            Diagnostic::new(
+                codes::E0107,
+                format!("`{}` needs a tensor or more", args.builtin.name),
+            )
+            .label(args.span, "none here")
+            .help(format!("it is called as `{}`", args.builtin.signature)),
+        ));
+    }
+    let mut tensors = Vec::with_capacity(given.len());
+    for (value, span) in &given {
+        let v = match value.number() {
+            Some(v) => Some(el.constant(v, DType::F32)),
+            None => el.as_tensor(value, *span)?,
+        };
+        match v {
+            Some(v) => tensors.push((v, *span)),
+            None => return Err(args.wrong(el, "tensors", "a list of tensors", value, *span)),
+        }
+    }
+    // Masks count as numbers; indices beside numbers too.
+    let types: Vec<DType> = tensors.iter().map(|(v, _)| el.g.b.ty(*v).dtype).collect();
+    if types.iter().any(|t| *t != types[0]) {
+        for (v, _) in &mut tensors {
+            *v = el.float_tensor(*v);
+        }
+    }
+    Ok(tensors)
+}
+
+pub fn transpose(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let x = args.tensor(el, "x")?;
+    let wanted = integers(el, args, "axes")?;
+    let shape = el.g.b.shape(x);
+    let mut perm = Vec::with_capacity(shape.len());
+    for (axis, span) in &wanted {
+        perm.push(el.axis(*axis, &shape, *span)?);
+    }
+    if wanted.is_empty() {
+        perm = (0..shape.len()).rev().collect();
+    }
+    let mut sorted = perm.clone();
+    sorted.sort_unstable();
+    if sorted != (0..shape.len()).collect::<Vec<usize>>() {
+        return Err(el.report(
+            Diagnostic::new(
+                codes::E0203,
+                format!("`transpose` needs each axis of {} once", dims(&shape)),
+            )
+            .label(
+                args.span,
+                format!("{} of {} axes here", perm.len(), shape.len()),
+            )
+            .help("list all axes in their new order: `transpose(x, [0, 2, 1])`"),
+        ));
+    }
+    Ok(Value::Tensor(el.g.b.transpose(x, &perm)))
+}
+
+pub fn reshape(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let x = args.tensor(el, "x")?;
+    let wanted = integers(el, args, "shape")?;
+    let from = el.g.b.shape(x);
+    let total: usize = from.iter().product();
+    let open = wanted.iter().filter(|(v, _)| *v == -1).count();
+    let mut known = 1usize;
+    for (v, span) in &wanted {
+        match v {
+            -1 => {}
+            v if *v >= 1 => known = known.saturating_mul(*v as usize),
+            v => return Err(not_a_size(el, *v, *span)),
+        }
+    }
+    let fits = match open {
+        0 => known == total,
+        1 => total.is_multiple_of(known),
+        _ => false,
+    };
+    if !fits {
+        let shape: Vec<String> = wanted.iter().map(|(v, _)| v.to_string()).collect();
+        let span = args.span_of("x");
+        return Err(el.report(
+            Diagnostic::new(
+                codes::E0206,
+                format!(
+                    "{} with its {total} elements cannot become [{}]",
+                    dims(&from),
+                    shape.join(", ")
+                ),
+            )
+            .label(args.span, "reshaped here")
+            .label(span, format!("this has shape {}", dims(&from)))
+            .help("the product of the sizes must stay; one of them may be -1 and is then computed"),
+        ));
+    }
+    let shape: Vec<usize> = wanted
+        .iter()
+        .map(|(v, _)| if *v == -1 { total / known } else { *v as usize })
+        .collect();
+    el.push(
+        &ops::RESHAPE,
+        &[x],
+        vec![("shape", shape.as_slice().into())],
+        args.span,
+    )
+    .map(Value::Tensor)
+}
+
+pub fn concat(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let tensors = tensor_list(el, args)?;
+    let first = el.g.b.shape(tensors[0].0);
+    let axis = one_axis(el, args, &first, 0)?;
+    for (v, span) in &tensors[1..] {
+        let shape = el.g.b.shape(*v);
+        let same = shape.len() == first.len()
+            && (0..shape.len()).all(|i| i == axis || shape[i] == first[i]);
+        if !same {
+            return Err(el.report(
+                Diagnostic::new(
+                    codes::E0210,
+                    format!(
+                        "{} and {} cannot be joined along axis {axis}",
+                        dims(&first),
+                        dims(&shape)
+                    ),
+                )
+                .label(*span, format!("this has shape {}", dims(&shape)))
+                .label(tensors[0].1, format!("this has shape {}", dims(&first)))
+                .help("all other axes must be equal"),
+            ));
+        }
+    }
+    let parts: Vec<ValueId> = tensors.iter().map(|(v, _)| *v).collect();
+    el.push(&ops::CONCAT, &parts, vec![("axis", axis.into())], args.span)
+        .map(Value::Tensor)
+}
+
+pub fn stack(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let tensors = tensor_list(el, args)?;
+    let mut shape = el.g.b.shape(tensors[0].0);
+    shape.insert(0, 1);
+    let axis = one_axis(el, args, &shape, 0)?;
+    let parts: Vec<ValueId> = tensors.iter().map(|(v, _)| *v).collect();
+    el.stack(&parts, axis, args.span).map(Value::Tensor)
+}
+
+impl Elab<'_> {
+    /// Tensors of one shape along a new axis.
+    pub fn stack(&mut self, parts: &[ValueId], axis: usize, span: Span) -> R<ValueId> {
+        let shape = self.g.b.shape(parts[0]);
+        if let Some(other) = parts.iter().find(|p| self.g.b.shape(**p) != shape) {
+            let other = self.g.b.shape(*other);
+            return Err(self.report(
+                Diagnostic::new(
+                    codes::E0210,
+                    format!("{} and {} cannot be stacked", dims(&shape), dims(&other)),
+                )
+                .label(span, "stacked here")
+                .help("all of them must have one shape"),
+            ));
+        }
+        let mixed = parts
+            .iter()
+            .any(|p| self.g.b.ty(*p).dtype != self.g.b.ty(parts[0]).dtype);
+        let mut wide = shape.clone();
+        wide.insert(axis.min(shape.len()), 1);
+        self.check_size(&wide, span)?;
+        let mut rows = Vec::with_capacity(parts.len());
+        for part in parts {
+            let part = if mixed {
+                self.float_tensor(*part)
+            } else {
+                *part
+            };
+            rows.push(self.g.b.reshape(part, &wide));
+        }
+        self.push(&ops::CONCAT, &rows, vec![("axis", axis.into())], span)
+    }
+
+    /// Rank and number of elements that a tensor may have.
+    pub fn check_size(&mut self, shape: &[usize], span: Span) -> R<()> {
+        match check_limits(&Type::f32(shape)) {
+            Ok(()) => Ok(()),
+            Err(message) => Err(self.report(
+                Diagnostic::new(codes::E0205, message)
+                    .label(span, "made here")
+                    .help("make the batch or the sizes smaller"),
+            )),
+        }
+    }
+
+    /// `x.T`
+    pub fn transposed(&mut self, value: Value, span: Span, before: Span) -> R<Value> {
+        let Some(x) = self.as_tensor(&value, before)? else {
+            let d = self
+                .wrong_kind_diagnostic("a matrix", &value, before)
+                .help("`.T` transposes tensors of two axes");
+            return Err(self.report(d));
+        };
+        let shape = self.g.b.shape(x);
+        if shape.len() != 2 {
+            return Err(self.report(
+                Diagnostic::new(
+                    codes::E0204,
+                    format!("`.T` transposes matrices, not {}", dims(&shape)),
+                )
+                .label(before, format!("this has {} axes", shape.len()))
+                .help("`transpose(x, [0, 2, 1])` names the new order of the axes"),
+            ));
+        }
+        self.g.b.origin = Some(self.site(span));
+        Ok(Value::Tensor(self.g.b.transpose(x, &[1, 0])))
+    }
+
+    /// `x[i]`, `x[a..b]` of a list or along a tensor's first axis.
+    pub fn index(
+        &mut self,
+        value: Value,
+        index: Value,
+        span: Span,
+        base: Span,
+        at: Span,
+    ) -> R<Value> {
+        let n = match &value {
+            Value::List(items) => items.len(),
+            Value::Tensor(v) => match self.g.b.ty(*v).shape.first() {
+                Some(n) => *n,
+                None => {
+                    return Err(self.report(
+                        Diagnostic::new(codes::E0204, "a scalar has no axis to index")
+                            .label(base, "this is a tensor of shape []")
+                            .help("leave the index out"),
+                    ));
+                }
+            },
+            other => {
+                let d = self
+                    .wrong_kind_diagnostic("a list or a tensor", other, base)
+                    .label(at, "indexed here");
+                return Err(self.report(d));
+            }
+        };
+        if let (Value::Tensor(x), Value::Tensor(i)) = (&value, &index) {
+            return self.gather(*x, *i, 0, span, at).map(Value::Tensor);
+        }
+        let (from, to, single) = match (&index, index.whole()) {
+            (Value::Range(Bound::Int(a), Bound::Int(b)), _) => (*a, *b, false),
+            (_, Some(i)) => (i, i + 1, true),
+            _ => {
+                let d = self.wrong_kind_diagnostic(
+                    "a whole number or a range of whole numbers",
+                    &index,
+                    at,
+                );
+                return Err(self.report(d));
+            }
+        };
+        let len = n as i64;
+        let wrap = |i: i64| if i < 0 { i + len } else { i };
+        let (start, end) = if single {
+            (wrap(from), wrap(from) + 1)
+        } else {
+            (wrap(from), wrap(to))
+        };
+        let empty_ok = matches!(value, Value::List(_)) && !single;
+        if start < 0 || end > len || start > end || (start == end && !empty_ok) {
+            let what = if single {
+                format!("there is no index {from} in {n} elements")
+            } else {
+                format!("there is no part {from}..{to} in {n} elements")
+            };
+            return Err(self.report(
+                Diagnostic::new(codes::E0113, what)
+                    .label(at, format!("must lie in 0..{n}"))
+                    .label(base, format!("this has {n} elements"))
+                    .help("indices count from 0, negative ones from the end"),
+            ));
+        }
+        let (start, end) = (start as usize, end as usize);
+        match value {
+            Value::List(items) => Ok(if single {
+                items[start].clone()
+            } else {
+                Value::list(items[start..end].to_vec())
+            }),
+            Value::Tensor(x) => {
+                self.g.b.origin = Some(self.site(span));
+                let shape = self.g.b.shape(x);
+                let (mut low, mut high) = (vec![0; shape.len()], shape.clone());
+                (low[0], high[0]) = (start, end);
+                let part = if low[0] == 0 && high[0] == shape[0] {
+                    x
+                } else {
+                    self.g.b.slice(x, &low, &high)
+                };
+                Ok(Value::Tensor(if single {
+                    self.g.b.reshape(part, &shape[1..])
+                } else {
+                    part
+                }))
+            }
+            _ => Err(Reported),
+        }
+    }
+
+    /// Entries at a vector of indices.
+    fn gather(
+        &mut self,
+        x: ValueId,
+        index: ValueId,
+        axis: usize,
+        span: Span,
+        at: Span,
+    ) -> R<ValueId> {
+        let ty = self.g.b.ty(index).clone();
+        if ty.dtype != DType::I32 || ty.rank() != 1 {
+            return Err(self.report(
+                Diagnostic::new(codes::E0209, "indices are a vector of whole numbers")
+                    .label(at, format!("this is {ty}"))
+                    .help("`labels`, `iota(n)` and `argmax(x, axis: -1)` are such vectors"),
+            ));
+        }
+        self.g.b.origin = Some(self.site(span));
+        self.push(&ops::TAKE, &[x, index], vec![("axis", axis.into())], span)
+    }
+
+    fn matrix_side(&mut self, args: &Args, c: ValueId) -> R<usize> {
+        let shape = self.g.b.shape(c);
+        match shape[..] {
+            [n, m] if n == m => Ok(n),
+            _ => {
+                let span = args.span_of("c");
+                Err(self.report(
+                    Diagnostic::new(
+                        codes::E0204,
+                        format!(
+                            "`{}` takes a square matrix, not {}",
+                            args.builtin.name,
+                            dims(&shape)
+                        ),
+                    )
+                    .label(span, format!("this has shape {}", dims(&shape)))
+                    .help("both axes must have one size"),
+                ))
+            }
+        }
+    }
+
+    /// The mask of the diagonal.
+    fn diagonal(&mut self, n: usize, span: Span) -> R<ValueId> {
+        self.check_size(&[n, n], span)?;
+        let rows = self.g.b.iota(&[n, n], 0);
+        let columns = self.g.b.iota(&[n, n], 1);
+        Ok(self.g.b.eq(rows, columns))
+    }
+}
+
+pub fn broadcast(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let Some((value, span)) = args.get("x") else {
+        return Err(Reported);
+    };
+    let x = match value.number() {
+        Some(v) => el.constant(v, DType::F32),
+        None => args.tensor(el, "x")?,
+    };
+    let shape = sizes(el, args, "shape")?;
+    let own = el.g.b.shape(x);
+    if super::arith::common_shape(&own, &shape).as_ref() != Some(&shape) {
+        return Err(el.report(
+            Diagnostic::new(
+                codes::E0201,
+                format!("{} does not repeat to {}", dims(&own), dims(&shape)),
+            )
+            .label(*span, format!("this has shape {}", dims(&own)))
+            .label(args.span, "repeated here")
+            .help("axes align at the end; each must be equal, or 1 before"),
+        ));
+    }
+    Ok(Value::Tensor(el.g.b.broadcast_to(x, &shape)))
+}
+
+pub fn iota(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let n = args.size(el, "n")?;
+    el.check_size(&[n], args.span)?;
+    Ok(Value::Tensor(el.g.b.iota(&[n], 0)))
+}
+
+fn filled(el: &mut Elab<'_>, shape: &[usize], value: f64) -> R<Value> {
+    Ok(Value::Tensor(el.g.b.full(&Type::f32(shape), value)))
+}
+
+pub fn zeros(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let shape = sizes(el, args, "shape")?;
+    filled(el, &shape, 0.0)
+}
+
+pub fn ones(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let shape = sizes(el, args, "shape")?;
+    filled(el, &shape, 1.0)
+}
+
+pub fn full(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let value = args.float(el, "value")?.unwrap_or(0.0);
+    let shape = sizes(el, args, "shape")?;
+    filled(el, &shape, value)
+}
+
+pub fn eye(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let n = args.size(el, "n")?;
+    let mask = el.diagonal(n, args.span)?;
+    Ok(Value::Tensor(el.float_tensor(mask)))
+}
+
+pub fn diag(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let c = args.tensor(el, "c")?;
+    let c = el.float_tensor(c);
+    let zero = el.g.b.scalar(0.0);
+    if let [n] = el.g.b.shape(c)[..] {
+        let mask = el.diagonal(n, args.span)?;
+        let wide = el.g.b.broadcast(c, &[n, n], &[1]);
+        return Ok(Value::Tensor(el.g.b.select(mask, wide, zero)));
+    }
+    let n = el.matrix_side(args, c)?;
+    let mask = el.diagonal(n, args.span)?;
+    let kept = el.g.b.select(mask, c, zero);
+    Ok(Value::Tensor(el.g.b.sum(kept, &[1])))
+}
+
+pub fn off_diagonal(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let c = args.tensor(el, "c")?;
+    let c = el.float_tensor(c);
+    let n = el.matrix_side(args, c)?;
+    let mask = el.diagonal(n, args.span)?;
+    let zero = el.g.b.scalar(0.0);
+    Ok(Value::Tensor(el.g.b.select(mask, zero, c)))
+}
+
+pub fn one_hot(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let index = index_tensor(el, args, "index");
+    let n = args.size(el, "n");
+    let (index, n) = (index?, n?);
+    let mut shape = el.g.b.shape(index);
+    let axis = shape.len();
+    shape.push(n);
+    el.check_size(&shape, args.span)?;
+    let place = el.g.b.iota(&shape, axis);
+    let wide = el.g.b.unreduce(index, &shape, &[axis]);
+    let mask = el.g.b.eq(place, wide);
+    Ok(Value::Tensor(el.float_tensor(mask)))
+}
+
+pub fn take(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let x = args.tensor(el, "x");
+    let index = index_tensor(el, args, "index");
+    let (x, index) = (x?, index?);
+    let shape = el.g.b.shape(x);
+    let axis = one_axis(el, args, &shape, 0)?;
+    let at = args.span_of("index");
+    el.gather(x, index, axis, args.span, at).map(Value::Tensor)
+}
+
+pub fn batch_size(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let x = args.tensor(el, "x")?;
+    match el.g.b.ty(x).shape.first() {
+        Some(n) => Ok(Value::Int(*n as i64)),
+        None => Err(el.report(
+            Diagnostic::new(codes::E0204, "a scalar has no batch")
+                .label(args.span_of("x"), "this is a tensor of shape []")
+                .help("give it a view, or features of one"),
+        )),
+    }
+}
+
+pub fn shape(el: &mut Elab<'_>, args: &Args) -> R<Value> {
+    let x = args.tensor(el, "x")?;
+    let shape = el.g.b.shape(x);
+    Ok(Value::list(
+        shape.iter().map(|d| Value::Int(*d as i64)).collect(),
+    ))
+}
