@@ -1,5 +1,7 @@
 //! Brackets matched before the parser is called, and the file cut into parts that each begin at an item.
 //!
+//! A name in the first column where an expression has ended begins a part, too: it is a misspelt item.
+//!
 //! Invariant: what is handed on nests at most [`MAX_DEPTH`] deep, so that the parser, which is recursive, has the
 //! stack it needs. Besides brackets only an `if` in the condition of an `if` nests, and that wants parentheses.
 
@@ -82,10 +84,12 @@ impl<'a> Scan<'a> {
     }
 
     fn error(&mut self, diagnostic: Diagnostic) {
-        if let Some(part) = self.parts.last_mut() {
-            part.sound = false;
-        }
-        if self.errors.len() < MAX_ERRORS {
+        // What follows the first error of a part is mostly its consequence.
+        let sound = match self.parts.last_mut() {
+            Some(part) => std::mem::replace(&mut part.sound, false),
+            None => true,
+        };
+        if sound && self.errors.len() < MAX_ERRORS {
             self.errors.push(diagnostic);
         }
     }
@@ -97,7 +101,7 @@ impl<'a> Scan<'a> {
                 Kind::Close => self.close(*token),
                 Kind::Word => {
                     let next = tokens.get(i + 1).map_or("", |t| self.text(*t));
-                    let previous = i.checked_sub(1).map_or("", |p| self.text(tokens[p]));
+                    let previous = i.checked_sub(1).map(|p| tokens[p]);
                     self.word(*token, previous, next);
                 }
                 _ => {}
@@ -106,18 +110,27 @@ impl<'a> Scan<'a> {
         self.close_all();
     }
 
-    fn word(&mut self, token: Token, previous: &str, next: &str) {
+    fn word(&mut self, token: Token, previous: Option<Token>, next: &str) {
         let word = self.text(token);
+        let first_column =
+            token.start == 0 || self.text[..token.start].ends_with(['\n', '\r', '\u{feff}']);
         if token.line_start && words::starts_item(word) {
-            let first_column =
-                token.start == 0 || self.text[..token.start].ends_with(['\n', '\r', '\u{feff}']);
             if self.recover && first_column && next != ":" {
                 self.close_all();
             }
             if self.stack.is_empty() {
                 self.begin_part(token.start);
             }
+        } else if token.line_start
+            && first_column
+            && self.stack.is_empty()
+            && !words::is_reserved(word)
+            && previous.is_none_or(|p| ends_operand(p, self.text(p)))
+        {
+            // No expression goes on with a name: this was meant to be an item.
+            self.begin_part(token.start);
         }
+        let previous = previous.map_or("", |p| self.text(p));
         if word == "if" && previous != "." && next != ":" && next != "=" {
             let condition = match self.stack.last_mut() {
                 Some(frame) => &mut frame.condition,
@@ -268,5 +281,13 @@ fn kind_index(open: &str) -> usize {
         "(" => 0,
         "[" => 1,
         _ => 2,
+    }
+}
+
+fn ends_operand(token: Token, text: &str) -> bool {
+    match token.kind {
+        Kind::Number | Kind::Str | Kind::Close => true,
+        Kind::Word => !words::is_reserved(text),
+        Kind::Open | Kind::Op | Kind::Bad => false,
     }
 }

@@ -90,7 +90,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ),
     ("::", "a name of an import is written `alias.name`"),
     (":=", "a definition is written `let name = expression`"),
-    ("<-", "a definition is written `let name = expression`"),
     ("'", "strings stand in double quotes"),
     ("`", "strings stand in double quotes"),
     ("!", "write `not`"),
@@ -146,6 +145,7 @@ pub(crate) fn lex(file: FileId, text: &str) -> Lexed {
         bytes: text.as_bytes(),
         pos: if text.starts_with(BOM) { BOM.len() } else { 0 },
         line_start: true,
+        binary: false,
         out: Lexed {
             tokens: Vec::new(),
             comments: Vec::new(),
@@ -164,6 +164,8 @@ struct Lexer<'a> {
     bytes: &'a [u8],
     pos: usize,
     line_start: bool,
+    /// Whether a control character was met.
+    binary: bool,
     out: Lexed,
 }
 
@@ -255,9 +257,7 @@ impl Lexer<'_> {
             self.pos += op.len();
             return self.push(Kind::Op, start);
         }
-        // `a<-b` compares with `-b`
-        let minus = rest.starts_with("<-") && !rest[2..].starts_with([' ', '\t']);
-        if !minus && let Some((op, help)) = FOREIGN.iter().find(|(op, _)| rest.starts_with(*op)) {
+        if let Some((op, help)) = FOREIGN.iter().find(|(op, _)| rest.starts_with(*op)) {
             self.pos += op.len();
             self.push(Kind::Bad, start);
             let shown = if *op == "`" {
@@ -434,11 +434,14 @@ impl Lexer<'_> {
         }
     }
 
-    /// A control character, anywhere.
+    /// A control character, anywhere; the first stands for all.
     fn control(&mut self) {
         let start = self.pos;
         let byte = self.bytes[start];
         self.pos += 1;
+        if std::mem::replace(&mut self.binary, true) {
+            return;
+        }
         self.error(
             codes::E0003,
             format!("the text holds a control character (byte {byte:#04x})"),

@@ -8,11 +8,13 @@
 //! - [`words`]: the reserved words.
 //! - [`parse()`]: text to tree. On the way: `lex` (tokens, comments), `brackets` (matching, depth, one part per item),
 //!   `ssl.pest` (the grammar), `build` (pairs to tree, precedence), `syntax` (errors in the field's words).
+//! - [`format()`]: the formatter.
 pub mod ast;
 mod brackets;
 mod build;
 pub mod codes;
 pub mod diag;
+mod format;
 mod lex;
 mod parse;
 mod print;
@@ -20,4 +22,5 @@ pub mod span;
 mod syntax;
 pub mod words;
 
+pub use format::format;
 pub use parse::{MAX_FILE_SIZE, parse};

@@ -58,13 +58,22 @@ pub(crate) fn parse_any(file: FileId, text: &str) -> Result<File, Vec<Diagnostic
     }
     let mut lexed = lex::lex(file, text);
     let (parts, bracket_errors) = brackets::split(file, text, &lexed);
-    let lexical: Vec<usize> = lexed
-        .errors
-        .iter()
-        .map(|e| e.labels.first().map_or(0, |l| l.span.start as usize))
-        .collect();
+    let lexical: Vec<usize> = lexed.errors.iter().map(start).collect();
     let mut errors = std::mem::take(&mut lexed.errors);
-    errors.extend(bracket_errors);
+    let unclosed_strings: Vec<usize> = errors
+        .iter()
+        .filter(|e| e.code == codes::E0004)
+        .map(start)
+        .collect();
+    // A string that does not end hides the brackets behind it.
+    errors.extend(bracket_errors.into_iter().filter(|e| {
+        let part = parts.iter().rfind(|p| p.start <= start(e));
+        part.is_none_or(|p| {
+            !unclosed_strings
+                .iter()
+                .any(|s| (p.start..p.end).contains(s))
+        })
+    }));
 
     let mut items: Vec<Item> = Vec::new();
     for part in parts {
@@ -96,6 +105,11 @@ pub(crate) fn parse_any(file: FileId, text: &str) -> Result<File, Vec<Diagnostic
         comments,
         span: Span::new(file, 0, text.len()),
     })
+}
+
+/// Where an error stands.
+fn start(error: &Diagnostic) -> usize {
+    error.labels.first().map_or(0, |l| l.span.start as usize)
 }
 
 fn parse_part(
