@@ -355,9 +355,9 @@ impl Gen<'_> {
         self.space();
         let count = self.pick(5);
         let named = self.pick(count + 1);
-        for i in 0..count {
+        for (i, word) in WORDS.iter().enumerate().take(count) {
             if i >= named {
-                self.word(WORDS[i]);
+                self.word(word);
                 self.space();
                 self.tokens(&[":"]);
             }
