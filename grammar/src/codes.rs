@@ -188,7 +188,7 @@ codes! {
     E0613 Data "the folder holds splits, not classes"
     E0614 Data "an image is too small for a crop"
     E0615 Data "a view has another size than its batch"
-    E0616 Data "no thread for the views"
+    E0616 Data "the threads for the views failed"
     E0650 Data "a file does not exist"
     E0651 Data "a file cannot be read"
     E0652 Data "not a whole safetensors file"

@@ -1,12 +1,14 @@
 //! `image_folder`: listing, classes, splits, damaged files, formats.
 
 use image::{ImageFormat, Rgb, RgbImage};
-use sslc_compiler::program::{DataKind, DataSource};
+use sslc_compiler::program::{DataKind, DataSource, Pipeline, View};
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 use sslc_runtime::data::{Dataset, open, probe};
+use sslc_runtime::views::{Batches, Loader, Order};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 fn picture(tag: u8, width: u32, height: u32) -> RgbImage {
@@ -250,6 +252,39 @@ fn a_file_damaged_later_gives_way_to_the_next_of_its_class() {
     assert_eq!(tags(&set)[2], 10, "no cat is left");
     fs::remove_dir_all(path.join("dog")).unwrap();
     assert_eq!(set.train.image(2).unwrap_err().code, codes::E0608);
+}
+
+#[test]
+fn under_strict_a_file_damaged_later_stops_the_loader() {
+    let (_dir, path) = pets();
+    let strict = Args {
+        strict: true,
+        ..PLAIN
+    };
+    let set = read(&path, strict).unwrap();
+    damage(&path.join("cat/2.png"));
+    let view = View {
+        name: "x".to_owned(),
+        pipeline: Pipeline::default(),
+        height: 4,
+        width: 6,
+        channels: 3,
+    };
+    let batches = Batches {
+        views: vec![view],
+        batch: 2,
+        order: Order::Once((0..10).collect()),
+        drop_last: true,
+        seed: 0,
+        first: 0,
+        threads: 2,
+    };
+    let delivered: Vec<_> = Loader::start(Arc::new(set.train), batches)
+        .unwrap()
+        .collect();
+    assert_eq!(delivered.len(), 2, "one good batch, then the error");
+    assert!(delivered[0].is_ok());
+    assert_eq!(delivered[1].as_ref().unwrap_err().code, codes::E0608);
 }
 
 #[test]

@@ -149,7 +149,19 @@ impl Iterator for Loader {
 
     /// The next batch; waits for it where it is not ready. After an error there is no other.
     fn next(&mut self) -> Option<Self::Item> {
-        self.batches.as_ref()?.recv().ok()
+        if let Ok(batch) = self.batches.as_ref()?.recv() {
+            return Some(batch);
+        }
+        // The maker has ended: after its last batch, or because something in it broke.
+        self.batches = None;
+        match self.maker.take()?.join() {
+            Ok(()) => None,
+            Err(_) => Some(Err(Diagnostic::new(
+                codes::E0616,
+                "the threads that render views broke off",
+            )
+            .help("this is a mistake of the compiler: please report it with the spec"))),
+        }
     }
 }
 
@@ -235,7 +247,10 @@ impl Maker {
         parts.resize_with(batch.images.len().div_ceil(CHUNK), Vec::new);
         for (data, view) in batch.views.iter_mut().zip(views) {
             data.resize(batch.images.len() * size(view), 0.0);
-            for (part, slice) in parts.iter_mut().zip(data.chunks_mut(CHUNK * size(view))) {
+            for (part, slice) in parts
+                .iter_mut()
+                .zip(data.chunks_mut((CHUNK * size(view)).max(1)))
+            {
                 part.push(slice);
             }
         }

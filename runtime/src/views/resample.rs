@@ -53,6 +53,9 @@ impl Axis {
     fn fill(&mut self, from: usize, to: usize, how: &Plan, unit: f64) {
         self.spans.clear();
         self.weights.clear();
+        if from == 0 || to == 0 {
+            return;
+        }
         if how.antialias {
             self.fill_antialiased(from, to, how.interpolation, unit);
         } else {
