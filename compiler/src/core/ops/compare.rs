@@ -170,7 +170,7 @@ pub static SELECT: OpDef = OpDef {
     name: "select",
     doc: "a where the mask holds, else b; it chooses and never multiplies.",
     class: Class::Elementwise,
-    surface: Surface::Function("where(mask, a, b)"),
+    surface: Surface::Function,
     args: Arity::Fixed(&["mask", "a", "b"]),
     attrs: &[],
     shape: |args, _| {

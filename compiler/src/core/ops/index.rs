@@ -32,7 +32,7 @@ pub static TAKE: OpDef = OpDef {
     name: "take",
     doc: "The slices of x along an axis that an index vector names.",
     class: Class::Index,
-    surface: Surface::Function("take(x, index, axis: 0)"),
+    surface: Surface::Function,
     args: Arity::Fixed(&["x", "index"]),
     attrs: &[AXIS],
     shape: |args, attrs| {

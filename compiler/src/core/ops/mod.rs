@@ -85,8 +85,8 @@ pub enum Surface {
     Operator(&'static str),
     /// A builtin of the same name that takes `axis:` and `keep:`.
     Reduction,
-    /// A builtin with this signature.
-    Function(&'static str),
+    /// A builtin with an adapter of its own, where its name and signature stand.
+    Function,
     /// Not in the language: the compiler makes it.
     Internal,
 }

@@ -131,7 +131,7 @@ pub static ARGMAX: OpDef = OpDef {
     name: "argmax",
     doc: "The position of the first maximum along an axis, i32.",
     class: Class::Reduction,
-    surface: Surface::Function("argmax(x, axis:, keep: false)"),
+    surface: Surface::Function,
     args: Arity::Fixed(&["x"]),
     attrs: &[attr("axis", AttrKind::Int, "The axis searched.")],
     shape: |args, attrs| {

@@ -13,7 +13,7 @@ pub static RESHAPE: OpDef = OpDef {
     name: "reshape",
     doc: "The same elements in row-major order under another shape.",
     class: Class::Shape,
-    surface: Surface::Function("reshape(x, shape)"),
+    surface: Surface::Function,
     args: Arity::Fixed(&["x"]),
     attrs: &[SHAPE],
     shape: |args, attrs| {
@@ -56,7 +56,7 @@ pub static TRANSPOSE: OpDef = OpDef {
     name: "transpose",
     doc: "Axes in another order: axis i of the result is axis perm[i] of x.",
     class: Class::Shape,
-    surface: Surface::Function("transpose(x, axes)"),
+    surface: Surface::Function,
     args: Arity::Fixed(&["x"]),
     attrs: &[attr("perm", AttrKind::Ints, "A permutation of the axes.")],
     shape: |args, attrs| {
@@ -116,7 +116,7 @@ pub static BROADCAST: OpDef = OpDef {
     name: "broadcast",
     doc: "Repeats x along new axes: axis i of x becomes axis dims[i] of the result.",
     class: Class::Shape,
-    surface: Surface::Function("broadcast(x, shape)"),
+    surface: Surface::Function,
     args: Arity::Fixed(&["x"]),
     attrs: &[
         SHAPE,
@@ -184,7 +184,7 @@ pub static CONCAT: OpDef = OpDef {
     name: "concat",
     doc: "Tensors one after the other along an axis.",
     class: Class::Shape,
-    surface: Surface::Function("concat(tensors, axis: 0)"),
+    surface: Surface::Function,
     args: Arity::Variadic("tensors"),
     attrs: &[attr(
         "axis",

@@ -219,7 +219,7 @@ pub static IOTA: OpDef = OpDef {
     name: "iota",
     doc: "The index along one axis, i32.",
     class: Class::Source,
-    surface: Surface::Function("iota(n)"),
+    surface: Surface::Function,
     args: Arity::Fixed(&[]),
     attrs: &[
         SHAPE,
