@@ -237,7 +237,7 @@ static TABLE: LazyLock<BTreeMap<&'static str, &'static Builtin>> = LazyLock::new
                 format!("{}(x, axis: all, keep: false)", op.name),
                 Run::Reduction(op),
             ),
-            Surface::Operator(_) | Surface::Function(_) | Surface::Internal => continue,
+            Surface::Operator(_) | Surface::Function | Surface::Internal => continue,
         };
         // The table lives as long as the program.
         let builtin: &'static Builtin = Box::leak(Box::new(Builtin {
