@@ -324,13 +324,18 @@ impl Builder<'_> {
                 Rule::bare_entry => {
                     let key = self.ident(&pair.into_inner().next()?);
                     if crate::words::is_reserved(&key.name) {
+                        let help = if key.name == "let" {
+                            "a setting is written `key = value`, without `let`".to_string()
+                        } else {
+                            format!("give the key a value: `{} = …`", key.name)
+                        };
                         self.error(
                             Diagnostic::new(
                                 codes::E0010,
                                 format!("`{}` is a word of the language and no value", key.name),
                             )
                             .label(key.span, "a bare key means `key = key`")
-                            .help(format!("give the key a value: `{} = …`", key.name)),
+                            .help(help),
                         );
                     }
                     entries.push(Entry::Bare { key });

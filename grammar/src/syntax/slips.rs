@@ -152,6 +152,10 @@ impl Place<'_> {
                 "a block of settings is written without `=`",
                 format!("write `{name} {{ … }}`"),
             ),
+            "=" if self.expects(Rule::compare) && self.starts_statement() => (
+                "a definition in a block starts with `let`",
+                format!("write `let {name} = …`"),
+            ),
             "=" if self.expects(Rule::compare) && self.after_operand() => (
                 "a comparison is written with `==`",
                 "write `a == b` to compare; a definition starts with its keyword on a line of its own"
@@ -177,6 +181,19 @@ impl Place<'_> {
             _ => return None,
         };
         Some(self.error(codes::E0014, message, "here").help(help))
+    }
+
+    /// Whether the token before the place is the first of a statement in a block.
+    fn starts_statement(&self) -> bool {
+        let before = self
+            .index
+            .checked_sub(2)
+            .and_then(|i| self.tokens.get(i))
+            .map_or("", |t| self.text_of(*t));
+        self.in_bracket("{")
+            && self
+                .previous()
+                .is_some_and(|t| t.line_start || matches!(before, "{" | ";" | ","))
     }
 
     fn reserved_name(&self) -> Option<Diagnostic> {
@@ -251,6 +268,7 @@ impl Place<'_> {
         let found = self.found();
         let previous = self.previous_text();
         let hint = match found {
+            "let" if self.in_bracket("{") => "a binding in a module has no `let`",
             _ if previous == "import" => "write the path in quotes: `import \"common.ssl\"`",
             "}" if self.expects(Rule::kw_let) => {
                 "a block ends with the expression that is its value"

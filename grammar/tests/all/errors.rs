@@ -71,7 +71,9 @@ fn something_else_was_expected() {
         "import common",
         "import \"a\" as 3",
         "module m(x) { a b }",
+        "module m(x) { let a = b() }",
         "train { 3 }",
+        "train { let a = b }",
         "train",
         "let a = 1 2",
     ]));
@@ -193,6 +195,8 @@ fn signs_of_definition() {
         "fn f(x) = { x }",
         "let a = if b = c { 1 } else { 2 }",
         "let a = b = c",
+        "fn f(x) { a = x; a }",
+        "fn f(x) {\n    let a = x\n    b = a\n    b }",
     ]));
 }
 

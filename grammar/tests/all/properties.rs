@@ -77,6 +77,27 @@ fn written_specs_are_kept() {
     assert!(checked > 0);
 }
 
+#[test]
+fn examples_of_the_reference_are_specs() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/language.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut lines = page.lines();
+    let mut checked = 0;
+    while let Some(line) = lines.next() {
+        let indent = line.len() - line.trim_start().len();
+        if line.trim() == "```ssl" {
+            let block: Vec<&str> = lines
+                .by_ref()
+                .take_while(|l| l.trim() != "```")
+                .map(|l| l.get(indent..).unwrap_or(""))
+                .collect();
+            check_format(&block.join("\n"));
+            checked += 1;
+        }
+    }
+    assert!(checked > 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
