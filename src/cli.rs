@@ -17,7 +17,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// How errors and warnings are written
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub error_format: Format,
     /// Threads that compute [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -81,7 +87,11 @@ pub enum Command {
         #[command(flatten)]
         spec: SpecArgs,
         /// Views (f32, NCHW), labels, and any parameters, buffers and optimizer state, by name
-        #[arg(long, value_name = "FILE.safetensors", required_unless_present = "init_only")]
+        #[arg(
+            long,
+            value_name = "FILE.safetensors",
+            required_unless_present = "init_only"
+        )]
         inputs: Option<PathBuf>,
         /// Where loss, values, gradients and updated tensors go
         #[arg(long, value_name = "FILE.safetensors")]

@@ -1,8 +1,7 @@
 //! Diagnostics as people and machines read them.
 
 use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity as Level,
-    SourceCode,
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity as Level, SourceCode,
 };
 use serde::Serialize;
 use sslc_grammar::diag::{Diagnostic, Severity};

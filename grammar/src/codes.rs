@@ -170,6 +170,7 @@ codes! {
     E0419 Spec "random images in evaluation"
     // E05: imports
     E0501 Spec "an import that cannot be read"
+    E0502 Spec "an import outside of the spec's folder"
     E0503 Spec "files that import each other"
     E0504 Spec "imports nest too deep"
     // E06: data and files

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use sslc_compiler::program::Knn;
 
 /// Feature vectors, row-major [count, dim], with a class each.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Features {
     pub dim: usize,
     pub values: Vec<f32>,

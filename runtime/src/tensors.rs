@@ -106,7 +106,7 @@ pub fn cannot_read(path: &Path, error: &std::io::Error) -> Diagnostic {
 }
 
 /// The name of a file beside a missing one, if it is near enough to be meant.
-fn near_file(path: &Path) -> Option<String> {
+pub fn near_file(path: &Path) -> Option<String> {
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),

@@ -252,6 +252,31 @@ static TABLE: LazyLock<BTreeMap<&'static str, &'static Builtin>> = LazyLock::new
     table
 });
 
+/// A builtin as people read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuiltinDoc {
+    pub name: &'static str,
+    /// `name(a, b: default, rest…)`
+    pub signature: &'static str,
+    pub doc: &'static str,
+    /// What it is about: `layers`, `views`.
+    pub section: &'static str,
+}
+
+/// Every builtin, section by section.
+pub fn builtin_docs() -> Vec<BuiltinDoc> {
+    let mut rows: Vec<_> = all().collect();
+    rows.sort_by_key(|b| b.section);
+    rows.iter()
+        .map(|b| BuiltinDoc {
+            name: b.name,
+            signature: b.signature,
+            doc: b.doc,
+            section: b.section.title(),
+        })
+        .collect()
+}
+
 /// Every builtin, by name.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
     TABLE.values().copied()

@@ -37,6 +37,7 @@ mod values;
 mod views;
 
 pub use builtins::Section;
+pub use builtins::{BuiltinDoc, builtin_docs};
 pub use units::{Loaded, Loader, NoImports};
 
 use crate::core::graph::ValueId;

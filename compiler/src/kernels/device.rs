@@ -4,6 +4,7 @@ use super::ir::{BufferId, KernelProgram};
 use sslc_grammar::diag::Diagnostic;
 use std::fmt::Debug;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A device that kernels can be made for.
 pub trait Device {
@@ -23,4 +24,10 @@ pub trait Loaded: Debug {
     fn write(&self, buffer: BufferId, data: &[f32]);
     /// Copies a buffer into `data`; lengths must be equal.
     fn read(&self, buffer: BufferId, data: &mut [f32]);
+    /// Starts or stops adding up the time of each kernel, from zero; a device may have no clock.
+    fn enable_profile(&self, _on: bool) {}
+    /// The time spent in each kernel since [`Loaded::enable_profile`]; empty without a clock.
+    fn profile(&self) -> Vec<Duration> {
+        Vec::new()
+    }
 }

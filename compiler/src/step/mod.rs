@@ -12,6 +12,7 @@ use crate::core::autodiff::gradients;
 use crate::core::builder::Builder;
 use crate::core::graph::{Graph, ValueId};
 use crate::core::ops;
+use crate::core::simplify::simplify;
 use crate::program::{Init, NetworkRole, Parameter, Program, Schedule, StateDecl};
 use std::collections::BTreeMap;
 
@@ -66,7 +67,7 @@ pub fn build(program: &Program, part: Part, with_gradients: bool) -> Step {
         }
     }
     Step {
-        graph: b.graph,
+        graph: simplify(&b.graph),
         state,
         schedules,
     }

@@ -70,6 +70,11 @@ impl CpuDevice {
         })
     }
 
+    /// Number of threads that run kernels.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// The instruction-set level it runs at.
     pub fn level(&self) -> Level {
         self.level
@@ -194,17 +199,6 @@ pub struct CpuLoaded {
 }
 
 impl CpuLoaded {
-    /// Starts or stops adding up each kernel's time, from zero.
-    pub fn enable_profile(&self, on: bool) {
-        self.profiled.set(on);
-        self.times.borrow_mut().fill(Duration::ZERO);
-    }
-
-    /// The time spent in each kernel since the profile was enabled, by the kernel's index.
-    pub fn profile(&self) -> Vec<(usize, Duration)> {
-        self.times.borrow().iter().copied().enumerate().collect()
-    }
-
     /// Number of threads that run its kernels.
     pub fn threads(&self) -> usize {
         self.pool.threads()
@@ -243,6 +237,15 @@ impl fmt::Debug for CpuLoaded {
 }
 
 impl Loaded for CpuLoaded {
+    fn enable_profile(&self, on: bool) {
+        self.profiled.set(on);
+        self.times.borrow_mut().fill(Duration::ZERO);
+    }
+
+    fn profile(&self) -> Vec<Duration> {
+        self.times.borrow().clone()
+    }
+
     fn program(&self) -> &KernelProgram {
         &self.program
     }

@@ -1,0 +1,473 @@
+//! Training: from a program and its images to a trained encoder in a run directory.
+//!
+//! - [`init`]: initial values.
+//! - [`stepper`]: one step after another on a device.
+//! - [`encoder`]: features for evaluation, weights as a file.
+//! - [`directory`]: what a run leaves behind.
+//! - [`train`]: the loop. It tells an [`Observer`] what happens and draws nothing itself.
+pub mod directory;
+pub mod encoder;
+pub mod init;
+pub mod stepper;
+
+use crate::collapse::{Spread, spread};
+use crate::data::{Dataset, Split};
+use crate::device::Target;
+use crate::evaluate::{Features, knn_accuracy};
+use crate::views::{Batch, Batches, Loader, Order};
+use directory::RunDirectory;
+use encoder::Encoder;
+use init::Values;
+use serde::Serialize;
+use sslc_compiler::program::{Knn, Program};
+use sslc_grammar::codes;
+use sslc_grammar::diag::Diagnostic;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use stepper::Stepper;
+
+/// What an evaluation looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// Pixels as the evaluation's images have them.
+    Raw,
+    /// The encoder before training, running statistics from one pass over the data.
+    Untrained,
+    /// The encoder during training.
+    Training,
+    /// The encoder at the end.
+    Trained,
+}
+
+/// One optimizer step, as `metrics.jsonl` has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepRecord {
+    /// From 0.
+    pub step: u64,
+    pub epoch: f64,
+    pub loss: f32,
+    pub lr: f64,
+    pub samples_per_second: f64,
+    #[serde(flatten)]
+    pub watches: BTreeMap<String, f32>,
+    /// Spread of the embedding, at the steps where it is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_std: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective_rank: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct KnnRecord {
+    step: u64,
+    subject: Subject,
+    /// From 0 to 1.
+    knn: f64,
+}
+
+/// What happens, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// k-NN accuracy from 0 to 1.
+    Knn { subject: Subject, accuracy: f64 },
+    Step {
+        record: &'a StepRecord,
+        total: u64,
+        seconds_left: f64,
+        spread: Option<Spread>,
+    },
+    /// Something a person should know that stops nothing.
+    Notice(&'a Diagnostic),
+}
+
+/// Shows or records what happens.
+pub trait Observer {
+    fn event(&mut self, event: Event);
+}
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Finished,
+    /// The stop flag was set.
+    Stopped,
+}
+
+/// What a training left behind.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub ending: Ending,
+    /// Optimizer steps done.
+    pub steps: u64,
+    pub encoder: PathBuf,
+    /// k-NN accuracy at the end, where it was measured.
+    pub knn: Option<f64>,
+}
+
+/// Steps between two snapshots that a diverged training falls back to.
+const SNAPSHOT_EVERY: u64 = 50;
+/// Steps between two measurements of the embedding's spread.
+const SPREAD_EVERY: u64 = 10;
+
+/// Trains a program on its images and writes the encoder; a set `stop` ends it after the present step.
+///
+/// # Errors
+/// When the data is too small or damaged, the device cannot hold the program, the directory cannot be written, or the
+/// loss is not finite: then the encoder of the last good snapshot is written first.
+pub fn train(
+    program: &Program,
+    dataset: Dataset,
+    target: &Target,
+    directory: &mut RunDirectory,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome, Diagnostic> {
+    for notice in &dataset.notices {
+        observer.event(Event::Notice(notice));
+    }
+    let initial = init::values(program);
+    let mut stepper = Stepper::new(program, target, &initial, false)?;
+    let train = Arc::new(dataset.train);
+    let mut knn = KnnEvaluator::new(
+        program,
+        target,
+        train.clone(),
+        dataset.test.map(Arc::new),
+        observer,
+    )?;
+    if let Some(knn) = &mut knn {
+        knn.before(&initial, directory, observer)?;
+    }
+    let run = Run {
+        program,
+        directory,
+        observer,
+        stop,
+        initial: &initial,
+        started: Instant::now(),
+    };
+    run.steps(&mut stepper, &train, &mut knn)
+}
+
+struct Run<'a> {
+    program: &'a Program,
+    directory: &'a mut RunDirectory,
+    observer: &'a mut dyn Observer,
+    stop: &'a AtomicBool,
+    initial: &'a Values,
+    started: Instant,
+}
+
+impl Run<'_> {
+    fn steps(
+        mut self,
+        stepper: &mut Stepper,
+        split: &Arc<Split>,
+        knn: &mut Option<KnnEvaluator>,
+    ) -> Result<Outcome, Diagnostic> {
+        let settings = &self.program.train;
+        let mut loader = Loader::start(
+            split.clone(),
+            Batches {
+                views: self.program.views.clone(),
+                batch: settings.batch,
+                order: Order::Shuffled,
+                drop_last: settings.drop_last,
+                seed: settings.seed,
+                first: 0,
+                threads: 1,
+            },
+        )?;
+        let mut snapshot = (0, self.initial.clone());
+        self.started = Instant::now();
+        let mut evaluating = 0.0;
+        while stepper.step() < settings.steps && !self.stop.load(Ordering::Relaxed) {
+            let step = stepper.step();
+            let Some(()) = self.one_step(stepper, &mut loader)? else {
+                break;
+            };
+            let record = self.record(stepper, step, evaluating);
+            if let Some((what, value)) = not_finite(&record) {
+                return self.diverged(step, &what, value, &snapshot);
+            }
+            self.report(stepper, record)?;
+            if stepper.step() % SNAPSHOT_EVERY == 0 {
+                let values = stepper.values(self.program, self.initial);
+                if values.values().flatten().all(|v| v.is_finite()) {
+                    snapshot = (stepper.step(), values);
+                }
+            }
+            if let Some(knn) = knn
+                && knn.due(stepper.step(), settings.steps)
+            {
+                let begin = Instant::now();
+                let values = stepper.values(self.program, self.initial);
+                knn.run(
+                    &values,
+                    Subject::Training,
+                    stepper.step(),
+                    self.directory,
+                    self.observer,
+                )?;
+                evaluating += begin.elapsed().as_secs_f64();
+            }
+        }
+        drop(loader);
+        self.finish(stepper, knn)
+    }
+
+    /// One optimizer step, of as many micro-batches as it takes. `None` where the images have ended.
+    fn one_step(
+        &mut self,
+        stepper: &mut Stepper,
+        loader: &mut Loader,
+    ) -> Result<Option<()>, Diagnostic> {
+        loop {
+            let Some(batch) = loader.next().transpose()? else {
+                return Ok(None);
+            };
+            feed(stepper, self.program, &batch);
+            let done = stepper.run();
+            loader.recycle(batch);
+            if done {
+                return Ok(Some(()));
+            }
+        }
+    }
+
+    fn record(&self, stepper: &Stepper, step: u64, evaluating: f64) -> StepRecord {
+        let settings = &self.program.train;
+        let seconds = (self.started.elapsed().as_secs_f64() - evaluating).max(1e-9);
+        let images = (step + 1) * settings.accumulate * settings.batch as u64;
+        let lr = &settings.optimizer.base.lr;
+        let watches = self
+            .program
+            .forward
+            .outputs
+            .iter()
+            .filter_map(|(name, value)| {
+                let short = name.strip_prefix("value/")?;
+                let scalar = self.program.forward.ty(*value).rank() == 0;
+                Some((short.to_owned(), scalar.then(|| stepper.scalar(name))??))
+            })
+            .collect();
+        StepRecord {
+            step,
+            epoch: match settings.steps_per_epoch {
+                Some(n) if n > 0 => (step + 1) as f64 / n as f64,
+                _ => 0.0,
+            },
+            loss: stepper.scalar("loss").unwrap_or(f32::NAN),
+            lr: self.program.schedules.get(lr).map_or(0.0, |s| s.at(step)),
+            samples_per_second: images as f64 / seconds,
+            watches,
+            embedding_std: None,
+            effective_rank: None,
+        }
+    }
+
+    fn report(&mut self, stepper: &Stepper, mut record: StepRecord) -> Result<(), Diagnostic> {
+        let settings = &self.program.train;
+        let last = record.step + 1 == settings.steps;
+        let measured = settings.watch_collapse && (record.step % SPREAD_EVERY == 0 || last);
+        let spread = measured.then(|| self.spread(stepper)).flatten();
+        record.embedding_std = spread.map(|s| s.std);
+        record.effective_rank = spread.map(|s| s.effective_rank);
+        self.directory.log(&record)?;
+        let left = settings.steps - record.step - 1;
+        let per_step =
+            (settings.accumulate * settings.batch as u64) as f64 / record.samples_per_second;
+        self.observer.event(Event::Step {
+            record: &record,
+            total: settings.steps,
+            seconds_left: left as f64 * per_step,
+            spread,
+        });
+        Ok(())
+    }
+
+    fn spread(&self, stepper: &Stepper) -> Option<Spread> {
+        let id = self.program.forward.output("embedding")?;
+        let dim = *self.program.forward.ty(id).shape.last()?;
+        Some(spread(&stepper.value("embedding")?, dim))
+    }
+
+    fn save(&self, values: &Values, steps: u64) -> Result<PathBuf, Diagnostic> {
+        self.directory
+            .save_encoder(&encoder::weights(self.program, values, steps))
+    }
+
+    fn diverged(
+        self,
+        step: u64,
+        what: &str,
+        value: f32,
+        snapshot: &(u64, Values),
+    ) -> Result<Outcome, Diagnostic> {
+        let encoder = self.save(&snapshot.1, snapshot.0)?;
+        Err(Diagnostic::new(
+            codes::E0801,
+            format!("{what} is {value} at step {step}; training stopped"),
+        )
+        .help(format!(
+            "lower the learning rate or lengthen its warm-up; the encoder of step {} is kept in {}",
+            snapshot.0,
+            encoder.display()
+        )))
+    }
+
+    fn finish(
+        self,
+        stepper: &Stepper,
+        knn: &mut Option<KnnEvaluator>,
+    ) -> Result<Outcome, Diagnostic> {
+        let steps = stepper.step();
+        let values = stepper.values(self.program, self.initial);
+        let encoder = self.save(&values, steps)?;
+        let stopped = self.stop.load(Ordering::Relaxed);
+        let accuracy = match knn {
+            Some(knn) if !stopped => Some(knn.run(
+                &values,
+                Subject::Trained,
+                steps,
+                self.directory,
+                self.observer,
+            )?),
+            _ => None,
+        };
+        Ok(Outcome {
+            ending: if stopped {
+                Ending::Stopped
+            } else {
+                Ending::Finished
+            },
+            steps,
+            encoder,
+            knn: accuracy,
+        })
+    }
+}
+
+/// Sets the views and labels of a batch.
+pub fn feed(stepper: &mut Stepper, program: &Program, batch: &Batch) {
+    for (view, data) in program.views.iter().zip(&batch.views) {
+        stepper.set_view(&view.name, data);
+    }
+    if let Some(labels) = &batch.labels {
+        let labels: Vec<f32> = labels.iter().map(|l| *l as f32).collect();
+        stepper.set_labels(&labels);
+    }
+}
+
+fn not_finite(record: &StepRecord) -> Option<(String, f32)> {
+    if !record.loss.is_finite() {
+        return Some(("the loss".to_owned(), record.loss));
+    }
+    record
+        .watches
+        .iter()
+        .find(|(_, v)| !v.is_finite())
+        .map(|(name, v)| (format!("the value '{name}'"), *v))
+}
+
+/// k-NN evaluation before, during and after training.
+struct KnnEvaluator<'a> {
+    encoder: Encoder<'a>,
+    settings: Knn,
+    program: &'a Program,
+    target: &'a Target,
+    train: Arc<Split>,
+    test: Arc<Split>,
+}
+
+impl<'a> KnnEvaluator<'a> {
+    /// `None` where the spec asks for no k-NN, or, after a notice, where labels are missing.
+    fn new(
+        program: &'a Program,
+        target: &'a Target,
+        train: Arc<Split>,
+        test: Option<Arc<Split>>,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<KnnEvaluator<'a>>, Diagnostic> {
+        let Some(settings) = program.eval.knn else {
+            return Ok(None);
+        };
+        let labelled = |split: &Arc<Split>| !split.labelled().is_empty();
+        let test = test.filter(labelled);
+        let (Some(test), true) = (test, labelled(&train)) else {
+            let notice = Diagnostic::new(
+                codes::W0801,
+                "k-NN is left out: the source has no labelled training and test images",
+            )
+            .help("give `image_folder` class folders and `test:` or `holdout:`, or drop `knn` from `eval`");
+            observer.event(Event::Notice(&notice));
+            return Ok(None);
+        };
+        Ok(Some(KnnEvaluator {
+            encoder: Encoder::new(program, target)?,
+            settings,
+            program,
+            target,
+            train,
+            test,
+        }))
+    }
+
+    fn due(&self, step: u64, total: u64) -> bool {
+        self.settings
+            .every
+            .is_some_and(|n| n > 0 && step % n == 0 && step < total)
+    }
+
+    /// Raw pixels and the untrained encoder.
+    fn before(
+        &mut self,
+        initial: &Values,
+        directory: &mut RunDirectory,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Diagnostic> {
+        let bank = encoder::pixels(self.program, self.target, &self.train)?;
+        let queries = encoder::pixels(self.program, self.target, &self.test)?;
+        self.tell(&bank, &queries, Subject::Raw, 0, directory, observer)?;
+        let mut values = initial.clone();
+        self.encoder.calibrate(&mut values, &self.train)?;
+        self.run(&values, Subject::Untrained, 0, directory, observer)?;
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        values: &Values,
+        subject: Subject,
+        step: u64,
+        directory: &mut RunDirectory,
+        observer: &mut dyn Observer,
+    ) -> Result<f64, Diagnostic> {
+        let bank = self.encoder.features(values, &self.train)?;
+        let queries = self.encoder.features(values, &self.test)?;
+        self.tell(&bank, &queries, subject, step, directory, observer)
+    }
+
+    fn tell(
+        &self,
+        bank: &Features,
+        queries: &Features,
+        subject: Subject,
+        step: u64,
+        directory: &mut RunDirectory,
+        observer: &mut dyn Observer,
+    ) -> Result<f64, Diagnostic> {
+        let accuracy = knn_accuracy(bank, queries, &self.settings);
+        directory.log(&KnnRecord {
+            step,
+            subject,
+            knn: accuracy,
+        })?;
+        observer.event(Event::Knn { subject, accuracy });
+        Ok(accuracy)
+    }
+}

@@ -1,0 +1,194 @@
+//! `sslc bench`: how long a training step takes, and where.
+
+use crate::cli::{Global, SpecArgs};
+use crate::compile::{Compilation, Failure, json};
+use crate::render::Format;
+use crate::report::{Reporter, print};
+use serde::Serialize;
+use sslc_compiler::exec::Executor;
+use sslc_compiler::kernels::compile::Compiled;
+use sslc_compiler::program::Program;
+use sslc_compiler::step::{self, Part};
+use sslc_grammar::codes;
+use sslc_grammar::diag::Diagnostic;
+use sslc_runtime::cpu::measure_peak_flops;
+use sslc_runtime::device::Target;
+use sslc_runtime::rng::{Domain, Stream};
+use sslc_runtime::train::init;
+use sslc_runtime::train::stepper::set_values;
+use std::time::Instant;
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Seconds from the spec to ready kernels.
+    compile_seconds: f64,
+    /// Median.
+    step_seconds: f64,
+    /// Images of the data set, each with all its views.
+    samples_per_second: f64,
+    flops_per_step: u64,
+    /// Multiply-add rate measured on this machine with these threads.
+    peak_flops: f64,
+    share_of_peak: f64,
+    /// Largest resident memory of the process; 0 where the system does not tell.
+    peak_memory_bytes: u64,
+    arena_bytes: u64,
+    kernels: Vec<KernelReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct KernelReport {
+    name: String,
+    /// Mean of the timed steps.
+    seconds: f64,
+    flops: u64,
+    bytes: u64,
+}
+
+/// Kernels that the table for people shows.
+const SHOWN: usize = 16;
+
+/// Compiles, warms up, times `steps` (micro-)steps on random views and prints what came out.
+pub fn run(
+    spec: &SpecArgs,
+    steps: u32,
+    format: Format,
+    global: &Global,
+    reporter: Reporter,
+) -> Result<u8, Failure> {
+    let begin = Instant::now();
+    let compilation = Compilation::from_args(spec)?;
+    super::warn(&compilation, reporter);
+    let program = &compilation.program;
+    let Target::Cpu(device) = super::target(global)? else {
+        return Err(Diagnostic::new(
+            codes::E0750,
+            "bench times kernels of a device, and the reference has none",
+        )
+        .help("use --device cpu")
+        .into());
+    };
+    let part = if program.train.accumulate > 1 {
+        Part::Accumulate
+    } else {
+        Part::Whole
+    };
+    let step = step::build(program, part, false);
+    let mut compiled = Compiled::new(&step.graph, &device)?;
+    let compile_seconds = begin.elapsed().as_secs_f64();
+    prepare(&mut compiled, program, &step);
+    let peak_flops = measure_peak_flops(super::threads(global));
+    compiled.run();
+    compiled.loaded().enable_profile(true);
+    let mut seconds: Vec<f64> = (0..steps)
+        .map(|_| {
+            let start = Instant::now();
+            compiled.run();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    let step_seconds = seconds[seconds.len() / 2];
+    let kernels = compiled.program();
+    let flops_per_step = kernels.total_flops();
+    let report = Report {
+        compile_seconds,
+        step_seconds,
+        samples_per_second: program.train.batch as f64 / step_seconds,
+        flops_per_step,
+        peak_flops,
+        share_of_peak: flops_per_step as f64 / step_seconds / peak_flops,
+        peak_memory_bytes: peak_memory(),
+        arena_bytes: 4 * kernels.arena_len as u64,
+        kernels: compiled
+            .loaded()
+            .profile()
+            .iter()
+            .enumerate()
+            .map(|(i, time)| KernelReport {
+                name: kernels.kernels[i].name.clone(),
+                seconds: time.as_secs_f64() / f64::from(steps),
+                flops: kernels.flops(i),
+                bytes: kernels.bytes(i),
+            })
+            .collect(),
+    };
+    print(&match format {
+        Format::Json => json(&report),
+        Format::Text => table(&report),
+    });
+    Ok(0)
+}
+
+/// Initial values and views of standard normal pixels.
+fn prepare(compiled: &mut Compiled, program: &Program, step: &step::Step) {
+    set_values(compiled, program, &init::values(program));
+    for (i, view) in program.views.iter().enumerate() {
+        let mut draws = Stream::new(program.train.seed, Domain::Views, i as u32, 0, 0);
+        let len = program.train.batch * view.height * view.width * view.channels;
+        let pixels: Vec<f32> = (0..len).map(|_| draws.uniform(-1.7, 1.7) as f32).collect();
+        compiled.set(&format!("view/{}", view.name), &pixels);
+    }
+    for (name, schedule) in &step.schedules {
+        compiled.set(&format!("schedule/{name}"), &[schedule.at(0) as f32]);
+    }
+}
+
+/// `VmHWM` of this process.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|l| {
+            l.strip_prefix("VmHWM:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .map_or(0, |kb| kb * 1024)
+}
+
+fn table(report: &Report) -> String {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let mut out = format!(
+        "compiled in {:.2} s, {} kernels\n\
+         step         {:.4} s (median)\n\
+         samples/s    {:.1}\n\
+         FLOPs/step   {:.3e}\n\
+         peak FLOP/s  {:.3e}, of which {:.1} % are reached\n\
+         memory       {:.0} MiB at most, {:.0} MiB of them the arena\n\n",
+        report.compile_seconds,
+        report.kernels.len(),
+        report.step_seconds,
+        report.samples_per_second,
+        report.flops_per_step as f64,
+        report.peak_flops,
+        100.0 * report.share_of_peak,
+        mib(report.peak_memory_bytes),
+        mib(report.arena_bytes),
+    );
+    let mut order: Vec<&KernelReport> = report.kernels.iter().collect();
+    order.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    out.push_str("   ms/step  GFLOP/s     GB/s  kernel\n");
+    for kernel in order.iter().take(SHOWN) {
+        let rate = |amount: u64| amount as f64 / kernel.seconds.max(1e-12) * 1e-9;
+        out.push_str(&format!(
+            "{:10.3} {:8.1} {:8.1}  {}\n",
+            kernel.seconds * 1e3,
+            rate(kernel.flops),
+            rate(kernel.bytes),
+            kernel.name
+        ));
+    }
+    if let Some(rest) = order.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+        let seconds: f64 = order[SHOWN..].iter().map(|k| k.seconds).sum();
+        out.push_str(&format!(
+            "{:10.3}                    {rest} others\n",
+            seconds * 1e3
+        ));
+    }
+    out
+}

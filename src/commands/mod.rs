@@ -1,0 +1,159 @@
+//! One module for each command that does more than print.
+//!
+//! [`execute`] runs what was asked and returns the exit code: 0 done, 1 the spec is wrong, 2 the command line is wrong,
+//! 3 data or files, 4 device, 5 training stopped, 130 interrupted.
+
+mod bench;
+mod fmt;
+mod new;
+mod run;
+mod std;
+mod step;
+mod views;
+
+use crate::cli::{Cli, Command, Global};
+use crate::compile::{Compilation, Failure, compile};
+use crate::explain;
+use crate::report::{Reporter, print};
+use ::std::path::PathBuf;
+use ::std::thread::available_parallelism;
+use clap::CommandFactory;
+use sslc_grammar::codes;
+use sslc_grammar::diag::{Diagnostic, nearest};
+use sslc_runtime::device::Target;
+
+/// Runs a command and returns the exit code.
+pub fn execute(cli: &Cli) -> u8 {
+    let reporter = Reporter::new(&cli.global);
+    let result = match &cli.command {
+        Command::Run { spec, out } => run::run(spec, out.as_deref(), &cli.global, reporter),
+        Command::Check { specs, overrides } => check(specs, overrides, reporter),
+        Command::Graph { spec, emit, format } => Compilation::from_args(spec).and_then(|c| {
+            warn(&c, reporter);
+            print(&c.emit(*emit, *format)?);
+            Ok(0)
+        }),
+        Command::Step {
+            spec,
+            inputs,
+            output,
+            at_step,
+            init_only,
+        } => {
+            let request = step::Request {
+                inputs: inputs.as_deref(),
+                output,
+                at_step: *at_step,
+                init_only: *init_only,
+            };
+            step::run(spec, &request, &cli.global, reporter)
+        }
+        Command::Bench {
+            spec,
+            steps,
+            format,
+        } => bench::run(spec, *steps, *format, &cli.global, reporter),
+        Command::Views {
+            spec,
+            image,
+            out,
+            raw,
+            seed,
+            count,
+        } => {
+            let request = views::Request {
+                image: image.as_deref(),
+                out: out.as_deref(),
+                raw: raw.as_deref(),
+                seed: *seed,
+                count: *count,
+            };
+            views::run(spec, &request, reporter)
+        }
+        Command::Fmt { specs, check } => fmt::run(specs, *check, reporter),
+        Command::Explain { code } => explain_code(code.as_deref()),
+        Command::Std { name } => std::run(name.as_deref()),
+        Command::New {
+            path,
+            method,
+            force,
+        } => new::run(path, *method, *force),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "sslc", &mut text);
+            print(&String::from_utf8_lossy(&text));
+            Ok(0)
+        }
+    };
+    result.unwrap_or_else(|failure| {
+        reporter.tell_all(&failure);
+        failure.exit().status()
+    })
+}
+
+/// Tells the warnings of a compilation that goes on.
+fn warn(compilation: &Compilation, reporter: Reporter) {
+    for warning in &compilation.warnings {
+        reporter.tell(&compilation.sources, warning);
+    }
+}
+
+/// The device and threads of the command line.
+fn target(global: &Global) -> Result<Target, Diagnostic> {
+    Target::open(&global.device, threads(global))
+}
+
+fn threads(global: &Global) -> usize {
+    match global.threads {
+        Some(n) => n.into(),
+        None => available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn check(
+    specs: &[PathBuf],
+    overrides: &[(String, String)],
+    reporter: Reporter,
+) -> Result<u8, Failure> {
+    let mut status = 0;
+    for spec in specs {
+        match compile(spec, overrides) {
+            Ok(compilation) => warn(&compilation, reporter),
+            Err(failure) => {
+                reporter.tell_all(&failure);
+                status = status.max(failure.exit().status());
+            }
+        }
+    }
+    Ok(status)
+}
+
+fn explain_code(code: Option<&str>) -> Result<u8, Failure> {
+    let Some(code) = code else {
+        let list: String = codes::ALL
+            .iter()
+            .map(|c| format!("{}  {}\n", c.name(), c.0.title))
+            .collect();
+        print(&list);
+        return Ok(0);
+    };
+    match explain::page(code) {
+        Some(page) => {
+            print(page);
+            Ok(0)
+        }
+        None => {
+            let names = codes::ALL.iter().map(|c| c.name());
+            let upper = code.to_uppercase();
+            let diagnostic = Diagnostic::new(codes::E0901, format!("there is no code '{code}'"));
+            Err(match nearest(&upper, names) {
+                Some(near) => diagnostic.help(format!("did you mean {near}?")),
+                None => diagnostic.help("`sslc explain` lists all codes"),
+            }
+            .into())
+        }
+    }
+}
+
+/// The status of a command that was interrupted, as shells give it.
+const INTERRUPTED: u8 = 130;

@@ -1,0 +1,218 @@
+//! `sslc run`: compile, train, evaluate, write a run directory.
+
+use crate::cli::{Global, GraphFormat, SpecArgs, Stage};
+use crate::compile::{Compilation, Failure};
+use crate::report::{Reporter, print};
+use crate::resolved;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sslc_grammar::span::Sources;
+use sslc_runtime::data;
+use sslc_runtime::train::directory::RunDirectory;
+use sslc_runtime::train::{Ending, Event, Observer, Subject, train};
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Trains a spec; `out` is the run directory, by default `runs/NAME-DATE`.
+pub fn run(
+    spec: &SpecArgs,
+    out: Option<&Path>,
+    global: &Global,
+    reporter: Reporter,
+) -> Result<u8, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    install_interrupt(&stop);
+    let compilation = Compilation::from_args(spec)?;
+    super::warn(&compilation, reporter);
+    let program = &compilation.program;
+    let target = super::target(global)?;
+    let dataset = data::open(&program.data)?;
+    let path = out.map_or_else(|| default_directory(&program.name), Path::to_owned);
+    let graph = compilation.emit(Stage::Kernels, GraphFormat::Text)?;
+    let mut files = resolved::files(&compilation, &spec.overrides);
+    files.push((PathBuf::from("graph.txt"), graph));
+    let mut directory = RunDirectory::create(&path, &files)?;
+    print(&format!(
+        "{}: {} training images, {} parameters, {} steps of {}\n",
+        program.name,
+        dataset.train.len(),
+        program
+            .parameters
+            .iter()
+            .map(|p| p.shape.iter().product::<usize>())
+            .sum::<usize>(),
+        program.train.steps,
+        program.train.batch * program.train.accumulate as usize,
+    ));
+    let mut display = Display::new(reporter, program.train.steps);
+    let outcome = train(
+        program,
+        dataset,
+        &target,
+        &mut directory,
+        &mut display,
+        &stop,
+    );
+    display.finish();
+    let outcome = outcome?;
+    print(&format!("encoder: {}\n", outcome.encoder.display()));
+    if outcome.ending == Ending::Stopped {
+        print(&format!(
+            "stopped after {} of {} steps; what was trained is kept\n",
+            outcome.steps, program.train.steps
+        ));
+        return Ok(super::INTERRUPTED);
+    }
+    Ok(0)
+}
+
+/// The first Ctrl-C or SIGTERM ends training after the present step; a second one ends the program at once.
+fn install_interrupt(stop: &Arc<AtomicBool>) {
+    let stop = stop.clone();
+    let handler = move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(super::INTERRUPTED.into());
+        }
+    };
+    // Without a handler Ctrl-C still ends the program; only what was trained is lost.
+    let _ = ctrlc::set_handler(handler);
+}
+
+/// `runs/NAME-DATE`, with a number behind it where that is taken.
+fn default_directory(name: &str) -> PathBuf {
+    let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
+    let mut path = Path::new("runs").join(format!("{name}-{now}"));
+    let mut n = 2;
+    while path.exists() {
+        path.set_file_name(format!("{name}-{now}-{n}"));
+        n += 1;
+    }
+    path
+}
+
+/// Shows training: one live line on a terminal, plain lines now and then otherwise.
+struct Display {
+    reporter: Reporter,
+    bar: Option<ProgressBar>,
+    total: u64,
+    last_line: Option<Instant>,
+    spread: String,
+    untrained: Option<f64>,
+}
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl Display {
+    fn new(reporter: Reporter, total: u64) -> Display {
+        let bar = stderr().is_terminal().then(|| {
+            let bar =
+                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
+            if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Display {
+            reporter,
+            bar,
+            total,
+            last_line: None,
+            spread: String::new(),
+            untrained: None,
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| print(text)),
+            None => print(text),
+        }
+    }
+}
+
+impl Observer for Display {
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Notice(diagnostic) => {
+                let reporter = self.reporter;
+                match &self.bar {
+                    Some(bar) => bar.suspend(|| reporter.tell(&Sources::default(), diagnostic)),
+                    None => reporter.tell(&Sources::default(), diagnostic),
+                }
+            }
+            Event::Knn { subject, accuracy } => {
+                let percent = accuracy * 100.0;
+                let text = match (subject, self.untrained) {
+                    (Subject::Raw, _) => format!("k-NN of raw pixels          {percent:6.2} %\n"),
+                    (Subject::Untrained, _) => {
+                        self.untrained = Some(percent);
+                        format!("k-NN of the untrained encoder {percent:4.2} %\n")
+                    }
+                    (Subject::Training, _) => {
+                        format!("k-NN so far                 {percent:6.2} %\n")
+                    }
+                    (Subject::Trained, Some(before)) => format!(
+                        "k-NN of the trained encoder {percent:6.2} %  ({:+.2} over untrained)\n",
+                        percent - before
+                    ),
+                    (Subject::Trained, None) => {
+                        format!("k-NN of the trained encoder {percent:6.2} %\n")
+                    }
+                };
+                self.line(&text);
+            }
+            Event::Step {
+                record,
+                total,
+                seconds_left,
+                spread,
+            } => {
+                if let Some(s) = spread {
+                    self.spread = format!("  std {:.2}  rank {:.0}", s.std, s.effective_rank);
+                }
+                let watches: String = record
+                    .watches
+                    .iter()
+                    .map(|(n, v)| format!("  {n} {v:.4}"))
+                    .collect();
+                let text = format!(
+                    "loss {:.4}{watches}  lr {:.2e}  {:.0} samples/s{}  {} left",
+                    record.loss,
+                    record.lr,
+                    record.samples_per_second,
+                    self.spread,
+                    duration(seconds_left),
+                );
+                if let Some(bar) = &self.bar {
+                    bar.set_position(record.step + 1);
+                    bar.set_message(text);
+                    return;
+                }
+                let last = record.step + 1 == self.total;
+                if last || self.last_line.is_none_or(|t| t.elapsed() >= LINE_EVERY) {
+                    self.last_line = Some(Instant::now());
+                    print(&format!("step {}/{total}  {text}\n", record.step + 1));
+                }
+            }
+        }
+    }
+}
+
+/// `1:05:09`, `5:09`
+fn duration(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    if s >= 3600 {
+        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+    } else {
+        format!("{}:{:02}", s / 60, s % 60)
+    }
+}

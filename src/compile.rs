@@ -1,0 +1,165 @@
+//! From a spec file to its program and the text of any stage.
+
+use crate::cli::{GraphFormat, SpecArgs, Stage};
+use crate::loader::{FileLoader, read_text};
+use sslc_compiler::elaborate::{Options, elaborate};
+use sslc_compiler::kernels::build::{Interface, build};
+use sslc_compiler::lints::lints;
+use sslc_compiler::lower::lower;
+use sslc_compiler::program::{DataSource, Program};
+use sslc_compiler::step::{self, Part};
+use sslc_compiler::{core, kernels, lower};
+use sslc_grammar::ast;
+use sslc_grammar::codes::{self, Exit};
+use sslc_grammar::diag::Diagnostic;
+use sslc_grammar::span::{FileId, Sources};
+use sslc_runtime::data;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What went wrong, with the sources that its labels point into.
+#[derive(Debug, Default)]
+pub struct Failure {
+    pub sources: Sources,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Failure {
+    /// The exit code that the first error asks for.
+    pub fn exit(&self) -> Exit {
+        self.diagnostics
+            .iter()
+            .find(|d| d.is_error())
+            .map_or(Exit::Spec, |d| d.code.0.exit)
+    }
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(diagnostic: Diagnostic) -> Failure {
+        Failure {
+            sources: Sources::default(),
+            diagnostics: vec![diagnostic],
+        }
+    }
+}
+
+/// A spec, compiled to its program.
+#[derive(Debug)]
+pub struct Compilation {
+    pub sources: Sources,
+    pub entry: FileId,
+    pub program: Program,
+    pub warnings: Vec<Diagnostic>,
+    /// Imported files by place below the spec's folder.
+    pub imports: BTreeMap<PathBuf, String>,
+}
+
+/// Reads and evaluates a spec.
+///
+/// # Errors
+/// All errors of the spec at once, or the first of a file.
+pub fn compile(spec: &Path, overrides: &[(String, String)]) -> Result<Compilation, Failure> {
+    let mut sources = Sources::default();
+    let name = spec.display().to_string();
+    let text = read_text(spec)?;
+    let entry = sources.add(&name, text);
+    let mut loader = FileLoader::new(spec, &name)?;
+    let options = Options {
+        overrides,
+        train_len: Some(&train_len),
+    };
+    match elaborate(&mut sources, entry, &mut loader, &options) {
+        Ok((mut program, mut warnings)) => {
+            warnings.extend(lints(&program));
+            if let Some(stem) = spec.file_stem() {
+                program.name = stem.to_string_lossy().into_owned();
+            }
+            Ok(Compilation {
+                sources,
+                entry,
+                program,
+                warnings,
+                imports: loader.loaded,
+            })
+        }
+        Err(diagnostics) => Err(Failure {
+            sources,
+            diagnostics,
+        }),
+    }
+}
+
+/// The number of training images, where the data is at hand; data that is missing or damaged is told when it is used.
+fn train_len(source: &DataSource) -> Option<usize> {
+    data::probe(source).ok().flatten()
+}
+
+impl Compilation {
+    pub fn from_args(args: &SpecArgs) -> Result<Compilation, Failure> {
+        compile(&args.spec, &args.overrides)
+    }
+
+    /// The text, JSON or dot form of a stage.
+    ///
+    /// # Errors
+    /// When the program is too large for a stage.
+    pub fn emit(&self, stage: Stage, format: GraphFormat) -> Result<String, Failure> {
+        let step = || step::build(&self.program, Part::Whole, false).graph;
+        Ok(match stage {
+            Stage::Ast => self.emit_ast(format)?,
+            Stage::Core => emit_core(&self.program.forward, format),
+            Stage::Step => emit_core(&step(), format),
+            Stage::Luminal => {
+                let lowered = lower(&step());
+                match format {
+                    GraphFormat::Text => lower::text::text(&lowered),
+                    GraphFormat::Json => json(&lower::text::json(&lowered)),
+                    GraphFormat::Dot => lower::text::dot(&lowered),
+                }
+            }
+            Stage::Kernels => {
+                let lowered = lower(&step());
+                let program = build(&lowered.graph, &Interface::of(&lowered));
+                match format {
+                    GraphFormat::Text => kernels::text::text(&program),
+                    GraphFormat::Json => json(&kernels::text::json(&program)),
+                    GraphFormat::Dot => kernels::text::dot(&program),
+                }
+            }
+        })
+    }
+
+    fn emit_ast(&self, format: GraphFormat) -> Result<String, Failure> {
+        let text = &self.sources.get(self.entry).text;
+        let file = sslc_grammar::parse(self.entry, text).map_err(|diagnostics| Failure {
+            sources: self.sources.clone(),
+            diagnostics,
+        })?;
+        Ok(match format {
+            GraphFormat::Text => ast::print(&file),
+            GraphFormat::Json => json(&file),
+            GraphFormat::Dot => {
+                return Err(
+                    Diagnostic::new(codes::E0904, "the syntax tree has no dot form")
+                        .help("use --format text or --format json with --emit ast")
+                        .into(),
+                );
+            }
+        })
+    }
+}
+
+fn emit_core(graph: &core::graph::Graph, format: GraphFormat) -> String {
+    match format {
+        GraphFormat::Text => graph.to_string(),
+        GraphFormat::Json => json(graph),
+        GraphFormat::Dot => core::print::dot(graph),
+    }
+}
+
+/// Pretty JSON with a final line break.
+pub fn json(value: &impl serde::Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}

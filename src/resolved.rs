@@ -1,0 +1,39 @@
+//! The spec of a run as files that stand alone, so that the run can be repeated from its directory.
+
+use crate::compile::Compilation;
+use sslc_grammar::ast::ItemKind;
+use std::path::{Path, PathBuf};
+
+/// The folder of the run directory that imports are copied into.
+const IMPORTS: &str = "imports";
+
+/// `spec.ssl` and the files it imports, by their places in the run directory. What the command line overrode stands in
+/// comments at the head of `spec.ssl`.
+pub fn files(compilation: &Compilation, overrides: &[(String, String)]) -> Vec<(PathBuf, String)> {
+    let mut spec: String = overrides
+        .iter()
+        .map(|(name, value)| format!("# --set {name}={value}\n"))
+        .collect();
+    let text = &compilation.sources.get(compilation.entry).text;
+    let mut from = 0;
+    if let Ok(ast) = sslc_grammar::parse(compilation.entry, text) {
+        for item in &ast.items {
+            if let ItemKind::Import { path_span, .. } = &item.kind {
+                // Behind the opening quote of the path.
+                let place = path_span.start as usize + 1;
+                spec.push_str(&text[from..place]);
+                spec.push_str(IMPORTS);
+                spec.push('/');
+                from = place;
+            }
+        }
+    }
+    spec.push_str(&text[from..]);
+    let imports = compilation
+        .imports
+        .iter()
+        .map(|(inside, text)| (Path::new(IMPORTS).join(inside), text.clone()));
+    ::std::iter::once((PathBuf::from("spec.ssl"), spec))
+        .chain(imports)
+        .collect()
+}
