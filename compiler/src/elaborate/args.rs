@@ -97,6 +97,7 @@ impl Args {
         let mut next = 0;
         let mut failed = false;
         let total = given.len();
+        let layer = total == 0 && b.is_function_too();
         for g in given {
             let at = match &g.name {
                 None if next < positional => {
@@ -142,7 +143,7 @@ impl Args {
                 }
             }
         }
-        for param in params.iter().filter(|p| p.required) {
+        for param in params.iter().filter(|p| p.required && !layer) {
             if args.get(&param.name).is_none() {
                 el.report(
                     Diagnostic::new(codes::E0107, format!("`{}` needs `{}`", b.name, param.name))

@@ -20,7 +20,11 @@ impl<'a> Elab<'a> {
                 _ => !self.used_defs.contains(id),
             };
             if needless {
-                found.push((def.name, def.kind.keyword()));
+                let what = match def.kind {
+                    DefKind::View(_) => "view",
+                    other => other.keyword(),
+                };
+                found.push((def.name, what));
             }
             match def.kind {
                 DefKind::Fn(f) => inner(&f.params, &f.body, &mut found),
