@@ -6,7 +6,8 @@
 //! - [`ast`]: the syntax tree.
 //! - [`ast::print`]: the text form of the tree (`print`).
 //! - [`words`]: the reserved words.
-//! - [`parse()`]: text to tree. On the way: `lex` (tokens, comments), `brackets` (matching, depth, one part per item),
+//! - [`parse()`]: text to tree. On the way: `lex` (tokens, comments; `foreign`: signs
+//!   of other languages), `brackets` (matching, depth, one part per item),
 //!   `ssl.pest` (the grammar), `build` (pairs to tree, precedence), `syntax` (errors in the field's words).
 //! - [`format()`]: the formatter.
 pub mod ast;
@@ -14,6 +15,7 @@ mod brackets;
 mod build;
 pub mod codes;
 pub mod diag;
+mod foreign;
 mod format;
 mod lex;
 mod parse;
