@@ -33,7 +33,7 @@ fn elementwise() {
         told(&ops::MUL, &[mask.clone(), mask.clone()], &[]),
         told(&ops::DIV, &[i(&[2]), i(&[2])], &[]),
         told(&ops::EXP, &[i(&[2])], &[]),
-        told(&ops::NEG, &[mask.clone()], &[]),
+        told(&ops::NEG, std::slice::from_ref(&mask), &[]),
         told(&ops::NOT, &[f(&[2])], &[]),
         told(&ops::SELECT, &[f(&[2]), f(&[2]), f(&[2])], &[]),
         told(&ops::SELECT, &[mask, f(&[3]), f(&[3])], &[]),
