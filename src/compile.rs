@@ -5,7 +5,7 @@ use crate::loader::{FileLoader, read_text};
 use sslc_compiler::elaborate::{Options, elaborate};
 use sslc_compiler::kernels::build::{Interface, build};
 use sslc_compiler::lints::lints;
-use sslc_compiler::lower::lower;
+use sslc_compiler::lower::{check_sizes, lower};
 use sslc_compiler::program::{DataSource, Program};
 use sslc_compiler::step::{self, Part};
 use sslc_compiler::{core, kernels, lower};
@@ -59,6 +59,18 @@ pub struct Compilation {
 /// # Errors
 /// All errors of the spec at once, or the first of a file.
 pub fn compile(spec: &Path, overrides: &[(String, String)]) -> Result<Compilation, Failure> {
+    compile_with(spec, overrides, &train_len)
+}
+
+/// [`compile`], with the number of training images of a source told by the caller.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(
+    spec: &Path,
+    overrides: &[(String, String)],
+    train_len: &dyn Fn(&DataSource) -> Option<usize>,
+) -> Result<Compilation, Failure> {
     let mut sources = Sources::default();
     let name = spec.display().to_string();
     let text = read_text(spec)?;
@@ -66,7 +78,7 @@ pub fn compile(spec: &Path, overrides: &[(String, String)]) -> Result<Compilatio
     let mut loader = FileLoader::new(spec, &name)?;
     let options = Options {
         overrides,
-        train_len: Some(&train_len),
+        train_len: Some(train_len),
     };
     match elaborate(&mut sources, entry, &mut loader, &options) {
         Ok((mut program, mut warnings)) => {
@@ -105,12 +117,16 @@ impl Compilation {
     /// When the program is too large for a stage.
     pub fn emit(&self, stage: Stage, format: GraphFormat) -> Result<String, Failure> {
         let step = || step::build(&self.program, Part::Whole, false).graph;
+        let lowered = || {
+            let graph = step();
+            check_sizes(&graph).map(|()| lower(&graph))
+        };
         Ok(match stage {
             Stage::Ast => self.emit_ast(format)?,
             Stage::Core => emit_core(&self.program.forward, format),
             Stage::Step => emit_core(&step(), format),
             Stage::Luminal => {
-                let lowered = lower(&step());
+                let lowered = lowered()?;
                 match format {
                     GraphFormat::Text => lower::text::text(&lowered),
                     GraphFormat::Json => json(&lower::text::json(&lowered)),
@@ -118,7 +134,7 @@ impl Compilation {
                 }
             }
             Stage::Kernels => {
-                let lowered = lower(&step());
+                let lowered = lowered()?;
                 let program = build(&lowered.graph, &Interface::of(&lowered));
                 match format {
                     GraphFormat::Text => kernels::text::text(&program),

@@ -202,9 +202,11 @@ codes! {
     // E07: device and memory
     E0701 Device "not enough memory"
     E0702 Device "the compiled program is not valid"
+    E0703 Device "a tensor is too large for a device"
     E0750 Device "there is no such device"
     // E08: training
     E0801 Training "the loss is not finite"
+    E0802 Data "labels are not known"
     // E09: command line
     E0901 Usage "there is no such code"
     E0902 Usage "the standard library has no such name"

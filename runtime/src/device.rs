@@ -4,6 +4,7 @@ use crate::cpu::CpuDevice;
 use sslc_compiler::core::graph::Graph;
 use sslc_compiler::exec::Executor;
 use sslc_compiler::kernels::compile::Compiled;
+use sslc_compiler::lower::check_sizes;
 use sslc_compiler::lower::reference::Reference;
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
@@ -49,7 +50,10 @@ impl Target {
     pub fn compile(&self, graph: &Graph) -> Result<Box<dyn Executor>, Diagnostic> {
         match self {
             Target::Cpu(device) => Ok(Box::new(Compiled::new(graph, device)?)),
-            Target::Reference => Ok(Box::new(Reference::new(graph))),
+            Target::Reference => {
+                check_sizes(graph)?;
+                Ok(Box::new(Reference::new(graph)))
+            }
         }
     }
 

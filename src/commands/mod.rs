@@ -18,6 +18,7 @@ use crate::report::{Reporter, print};
 use ::std::path::PathBuf;
 use ::std::thread::available_parallelism;
 use clap::CommandFactory;
+use sslc_grammar::ast::ItemKind;
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
 use sslc_runtime::device::Target;
@@ -119,13 +120,42 @@ fn check(
     for spec in specs {
         match compile(spec, overrides) {
             Ok(compilation) => warn(&compilation, reporter),
-            Err(failure) => {
+            Err(mut failure) => {
+                if is_library(&failure) {
+                    failure
+                        .diagnostics
+                        .retain(|d| d.is_error() && !MISSING_ITEMS.contains(&d.code));
+                    if failure.diagnostics.is_empty() {
+                        continue;
+                    }
+                }
                 reporter.tell_all(&failure);
                 status = status.max(failure.exit().status());
             }
         }
     }
     Ok(status)
+}
+
+/// Errors about items that a spec must have and a file to import has not.
+const MISSING_ITEMS: [codes::Code; 3] = [codes::E0407, codes::E0409, codes::E0410];
+
+/// Whether the file holds only what other specs import: functions, modules, params, imports.
+fn is_library(failure: &Failure) -> bool {
+    let Some((file, source)) = failure.sources.iter().next() else {
+        return false;
+    };
+    sslc_grammar::parse(file, &source.text).is_ok_and(|ast| {
+        ast.items.iter().all(|item| {
+            matches!(
+                item.kind,
+                ItemKind::Fn(_)
+                    | ItemKind::Module(_)
+                    | ItemKind::Param { .. }
+                    | ItemKind::Import { .. }
+            )
+        })
+    })
 }
 
 fn explain_code(code: Option<&str>) -> Result<u8, Failure> {

@@ -1,7 +1,7 @@
 //! `sslc run`: compile, train, evaluate, write a run directory.
 
 use crate::cli::{Global, GraphFormat, SpecArgs, Stage};
-use crate::compile::{Compilation, Failure};
+use crate::compile::{Compilation, Failure, compile_with};
 use crate::report::{Reporter, print};
 use crate::resolved;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -24,11 +24,16 @@ pub fn run(
 ) -> Result<u8, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     install_interrupt(&stop);
-    let compilation = Compilation::from_args(spec)?;
+    let mut compilation = Compilation::from_args(spec)?;
+    let target = super::target(global)?;
+    let dataset = data::open(&compilation.program.data)?;
+    let images = dataset.train.len();
+    if data::probe(&compilation.program.data)? != Some(images) {
+        // Damaged files are counted before they are looked at, and an epoch has fewer images than that.
+        compilation = compile_with(&spec.spec, &spec.overrides, &|_| Some(images))?;
+    }
     super::warn(&compilation, reporter);
     let program = &compilation.program;
-    let target = super::target(global)?;
-    let dataset = data::open(&program.data)?;
     let path = out.map_or_else(|| default_directory(&program.name), Path::to_owned);
     let graph = compilation.emit(Stage::Kernels, GraphFormat::Text)?;
     let mut files = resolved::files(&compilation, &spec.overrides);

@@ -44,8 +44,8 @@ pub struct Type {
 
 pub const MAX_RANK: usize = 6;
 
-/// A tensor has fewer elements than this.
-pub const MAX_ELEMENTS: usize = 1 << 31;
+/// A tensor has fewer elements than this, so that sizes in bytes never overflow. What a device can hold is less.
+pub const MAX_ELEMENTS: usize = 1 << 48;
 
 impl Type {
     pub fn f32(shape: &[usize]) -> Type {

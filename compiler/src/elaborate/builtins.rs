@@ -183,7 +183,7 @@ static ROWS: &[Builtin] = &[
     row("center_crop", "center_crop(size, p: 1)", "The middle of the image.", View, views::center_crop),
     row("random_crop", "random_crop(size, padding: 0, p: 1)", "A random window of the image, after padding with zeros.", View, views::random_crop),
     row("horizontal_flip", "horizontal_flip(p: 0.5)", "Left and right exchanged.", View, views::horizontal_flip),
-    row("vertical_flip", "vertical_flip(p: 0.5)", "Top and bottom exchanged.", View, views::vertical_flip),
+    row("vertical_flip", "vertical_flip(p: 1)", "Top and bottom exchanged.", View, views::vertical_flip),
     row("color_jitter", "color_jitter(brightness: 0, contrast: 0, saturation: 0, hue: 0, order: \"random\", p: 1)", "Random factors: a number x means 1±x (hue ±x), a range the factors themselves.", View, views::color_jitter),
     row("grayscale", "grayscale(p: 1)", "All channels set to the luminance.", View, views::grayscale),
     row("gaussian_blur", "gaussian_blur(sigma: 0.1..2.0, kernel: auto, p: 1)", "A Gaussian blur; the kernel's size is odd and at least 6σ unless given.", View, views::gaussian_blur),

@@ -5,7 +5,7 @@ use super::device::{Device, Loaded};
 use super::ir::{BufferId, BufferKind, KernelProgram};
 use crate::core::graph::Graph;
 use crate::exec::Executor;
-use crate::lower::lower;
+use crate::lower::{check_sizes, lower};
 use luminal::compiler_utils::{Compiler, ToIdsMut};
 use luminal::graph::{Dependency, MainGraph};
 use luminal::op::{InputTensor, Operator};
@@ -90,6 +90,7 @@ impl Compiled {
     /// # Errors
     /// When the device has no room, or no form for a kernel.
     pub fn new(graph: &Graph, device: &dyn Device) -> Result<Compiled, Diagnostic> {
+        check_sizes(graph)?;
         let mut lowered = lower(graph);
         let compiler = KernelCompiler {
             interface: Interface::of(&lowered),

@@ -10,13 +10,18 @@ mod reach;
 mod rows;
 
 use crate::program::Program;
+use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 
 /// All lints of a program, in the order of their codes.
 pub fn lints(program: &Program) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    found.extend(collapse::lint(program));
     found.extend(reach::lint(program));
+    if let Some(collapse) = collapse::lint(program) {
+        // What is wrong is said once: the predictor lacks what the loss lacks.
+        found.retain(|d| d.code != codes::W0152);
+        found.push(collapse);
+    }
     found.extend(numbers::lint(program));
     found.sort_by_key(|d| d.code.name());
     found

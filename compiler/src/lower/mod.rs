@@ -14,6 +14,8 @@ use crate::core::graph::{Attr, Attrs, Graph, Type};
 use crate::core::ops::Class;
 use build::{Lowerer, Value};
 use luminal::graph::NodeIndex;
+use sslc_grammar::codes;
+use sslc_grammar::diag::Diagnostic;
 
 pub mod build;
 pub mod contraction;
@@ -71,7 +73,31 @@ pub struct Lowered {
     pub notes: Vec<Note>,
 }
 
-/// Lowers a verified core graph: the nodes its outputs depend on.
+/// Elements of a tensor that a device can hold: luminal counts them in i32.
+pub const MAX_DEVICE_ELEMENTS: usize = 1 << 31;
+
+/// Whether every tensor is small enough to be lowered.
+///
+/// # Errors
+/// E0703 with the largest tensor that is not.
+pub fn check_sizes(graph: &Graph) -> Result<(), Diagnostic> {
+    let largest = graph.nodes.iter().max_by_key(|n| n.ty.len());
+    match largest {
+        Some(node) if node.ty.len() >= MAX_DEVICE_ELEMENTS => Err(Diagnostic::new(
+            codes::E0703,
+            format!(
+                "a tensor of this step, {} of '{}', would take {:.0} GiB; a device holds fewer than 2^31 elements of one",
+                node.ty,
+                node.op.name,
+                node.ty.len() as f64 * 4.0 / f64::from(1 << 30)
+            ),
+        )
+        .help("lower the batch: --set train.batch=…; `accumulate` makes up for it where the loss allows")),
+        _ => Ok(()),
+    }
+}
+
+/// Lowers a verified core graph that passes [`check_sizes`]: the nodes its outputs depend on.
 pub fn lower(graph: &Graph) -> Lowered {
     let live = live(graph);
     let mut b = Lowerer::default();

@@ -36,17 +36,6 @@ pub struct Dataset {
     pub notices: Vec<Diagnostic>,
 }
 
-impl Dataset {
-    /// Warnings about image files that turned out to be damaged when they were used, each told once.
-    pub fn take_late_notices(&self) -> Vec<Diagnostic> {
-        [Some(&self.train), self.test.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(Split::take_notice)
-            .collect()
-    }
-}
-
 /// Opens a source: reads the fixed-size sets, lists and checks the files of a folder.
 ///
 /// Errors: E0601–E0611, E0613.

@@ -124,7 +124,8 @@ impl Split {
         }
     }
 
-    pub(super) fn take_notice(&self) -> Option<Diagnostic> {
+    /// A warning about image files that turned out to be damaged when they were used; each is told once.
+    pub fn take_notice(&self) -> Option<Diagnostic> {
         match &self.store {
             Store::Files(f) => f.take_notice(),
             Store::Memory(_) | Store::Records(_) => None,

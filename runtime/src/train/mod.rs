@@ -19,6 +19,7 @@ use directory::RunDirectory;
 use encoder::Encoder;
 use init::Values;
 use serde::Serialize;
+use sslc_compiler::core::ops;
 use sslc_compiler::program::{Knn, Program};
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
@@ -129,6 +130,7 @@ pub fn train(
     for notice in &dataset.notices {
         observer.event(Event::Notice(notice));
     }
+    check_labels(program, &dataset)?;
     let initial = init::values(program);
     let mut stepper = Stepper::new(program, target, &initial, false)?;
     let train = Arc::new(dataset.train);
@@ -151,6 +153,19 @@ pub fn train(
         started: Instant::now(),
     };
     run.steps(&mut stepper, &train, &mut knn)
+}
+
+/// A loss that reads `labels` needs the class of every training image.
+fn check_labels(program: &Program, dataset: &Dataset) -> Result<(), Diagnostic> {
+    let reads_labels = program.forward.nodes.iter().any(|n| n.is(&ops::LABELS));
+    if !reads_labels || dataset.train.fully_labelled() {
+        return Ok(());
+    }
+    Err(Diagnostic::new(
+        codes::E0802,
+        "the loss reads `labels`, and not every training image of this source has one",
+    )
+    .help("use a source with labels: class folders, or a set that comes with them"))
 }
 
 struct Run<'a> {
@@ -195,6 +210,9 @@ impl Run<'_> {
                 return self.diverged(step, &what, value, &snapshot);
             }
             self.report(stepper, record)?;
+            if self.ends_epoch(stepper.step()) {
+                self.tell_damage(split);
+            }
             if stepper.step() % SNAPSHOT_EVERY == 0 {
                 let values = stepper.values(self.program, self.initial);
                 if values.values().flatten().all(|v| v.is_finite()) {
@@ -217,6 +235,7 @@ impl Run<'_> {
             }
         }
         drop(loader);
+        self.tell_damage(split);
         self.finish(stepper, knn)
     }
 
@@ -288,6 +307,18 @@ impl Run<'_> {
             spread,
         });
         Ok(())
+    }
+
+    fn ends_epoch(&self, steps: u64) -> bool {
+        let epoch = self.program.train.steps_per_epoch;
+        epoch.is_some_and(|n| n > 0 && steps.is_multiple_of(n))
+    }
+
+    /// Tells of image files that turned out to be damaged.
+    fn tell_damage(&mut self, split: &Split) {
+        if let Some(notice) = split.take_notice() {
+            self.observer.event(Event::Notice(&notice));
+        }
     }
 
     fn spread(&self, stepper: &Stepper) -> Option<Spread> {

@@ -262,7 +262,7 @@ impl OpDef {
     }
 }
 
-/// Rank at most 6, no empty axis, fewer than 2^31 elements.
+/// Rank at most 6, no empty axis, fewer than 2^48 elements.
 pub fn check_limits(ty: &Type) -> Result<(), String> {
     if ty.rank() > MAX_RANK {
         return Err(format!(
@@ -283,7 +283,7 @@ pub fn check_limits(ty: &Type) -> Result<(), String> {
     match elements {
         Some(_) => Ok(()),
         None => Err(format!(
-            "the result would be {ty}; a tensor has fewer than 2^31 elements"
+            "the result would be {ty}; a tensor has fewer than 2^48 elements"
         )),
     }
 }

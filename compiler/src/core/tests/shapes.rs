@@ -44,7 +44,7 @@ fn elementwise() {
 
 #[test]
 fn shapes_and_reductions() {
-    let huge = f(&[60_000, 30_000]);
+    let huge = f(&[60_000_000, 30_000_000]);
     let lines = [
         told(&ops::SUM, &[f(&[2, 3])], &[("axes", sizes(&[2]))]),
         told(&ops::SUM, &[f(&[2, 3])], &[("axes", sizes(&[1, 1]))]),
@@ -64,7 +64,10 @@ fn shapes_and_reductions() {
         told(
             &ops::BROADCAST,
             &[f(&[])],
-            &[("shape", sizes(&[70_000, 70_000])), ("dims", sizes(&[]))],
+            &[
+                ("shape", sizes(&[70_000_000, 70_000_000])),
+                ("dims", sizes(&[])),
+            ],
         ),
         told(
             &ops::CONCAT,

@@ -149,7 +149,7 @@ fn violations_are_all_reported() {
         %3 = neg(%0) : f32[3, 2]
         %4 = neg(%3) : f32[2]
         %5 = neg(%0, %1) : f32[2, 3]
-        %6 = broadcast[shape=[100000, 100000, 2, 3], dims=[2, 3]](%0) : f32[100000, 100000, 2, 3]
+        %6 = broadcast[shape=[10000000, 10000000, 2, 3], dims=[2, 3]](%0) : f32[10000000, 10000000, 2, 3]
         %7 = reshape[shape=[1, 1, 1, 1, 1, 2, 3]](%0) : f32[1, 1, 1, 1, 1, 2, 3]
         %8 = constant[value=0.5, shape=[], dtype="bool"]() : bool[]
         %9 = constant[value=0.5, shape=[0], dtype="f32"]() : f32[0]
