@@ -51,7 +51,8 @@ fn examples_do_what_they_say() {
         let path = entry.unwrap().path();
         let code = path.file_stem().unwrap().to_string_lossy().to_string();
         let elaboration = ["E01", "E02", "E03", "E04", "E05", "W010"];
-        if elaboration.iter().any(|p| code.starts_with(p)) {
+        // Only real files lie outside of a folder.
+        if code != "E0502" && elaboration.iter().any(|p| code.starts_with(p)) {
             pages.insert(code, fs::read_to_string(path).unwrap());
         }
     }

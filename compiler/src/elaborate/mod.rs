@@ -107,9 +107,13 @@ pub fn elaborate(
     let extra = overrides::parse(sources, options.overrides);
     diagnostics.extend(extra.diagnostics.iter().cloned());
     let (units, defs) = units::collect(&parsed, &mut diagnostics);
-    let syntax_errors = diagnostics.iter().any(Diagnostic::is_error);
-    if syntax_errors && diagnostics.iter().any(|d| d.code.name().starts_with("E00")) {
-        // Names of a file that does not parse would be reported as unknown, one by one.
+    // Names of a file that does not parse would be reported as unknown, one by one.
+    let fatal = |d: &Diagnostic| {
+        let code = d.code.name();
+        d.is_error() && (code.starts_with("E00") || code == "E0503" || code == "E0504")
+    };
+    if diagnostics.iter().any(fatal) {
+        tidy(&mut diagnostics);
         return Err(diagnostics);
     }
     let mut el = Elab::new(sources, &units, defs, options);

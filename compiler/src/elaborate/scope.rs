@@ -191,6 +191,10 @@ impl<'a> Elab<'a> {
                 .help("give the size as a number, or move this into a `module`"),
             );
         }
+        if self.units[scope.unit.index()].incomplete {
+            // It may well stand in the import that failed.
+            return Reported;
+        }
         let code = codes::E0101;
         let mut d = Diagnostic::new(code, format!("there is no {what} `{name}`"))
             .label(span, "not defined");

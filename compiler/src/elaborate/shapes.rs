@@ -451,7 +451,9 @@ pub fn broadcast(el: &mut Elab<'_>, args: &Args) -> R<Value> {
 
 pub fn iota(el: &mut Elab<'_>, args: &Args) -> R<Value> {
     let n = args.size(el, "n")?;
-    el.check_size(&[n], args.span)?;
+    if n > 1 << 24 {
+        return Err(args.out_of_range(el, "n", &n.to_string(), "at most 2^24"));
+    }
     Ok(Value::Tensor(el.g.b.iota(&[n], 0)))
 }
 

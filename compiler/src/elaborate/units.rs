@@ -52,6 +52,8 @@ pub struct Parsed {
     pub ast: File,
     /// Item index to unit; imports that failed are left out.
     pub imports: BTreeMap<usize, UnitId>,
+    /// Whether an import failed, so that names may be missing.
+    pub incomplete: bool,
     pub std: bool,
 }
 
@@ -109,13 +111,19 @@ impl<'l> Reader<'l> {
             }
         };
         let mut imports = BTreeMap::new();
+        let mut incomplete = false;
         for (index, item) in ast.items.iter().enumerate() {
-            if let ItemKind::Import {
+            let ItemKind::Import {
                 path, path_span, ..
             } = &item.kind
-                && let Some(imported) = self.import(id, path, *path_span)
-            {
-                imports.insert(index, imported);
+            else {
+                continue;
+            };
+            match self.import(id, path, *path_span) {
+                Some(imported) => {
+                    imports.insert(index, imported);
+                }
+                None => incomplete = true,
             }
         }
         self.open.pop();
@@ -123,6 +131,7 @@ impl<'l> Reader<'l> {
             file,
             ast,
             imports,
+            incomplete,
             std,
         });
         unit
@@ -243,6 +252,7 @@ pub struct Name {
 pub struct Unit<'a> {
     pub file: FileId,
     pub std: bool,
+    pub incomplete: bool,
     pub ast: &'a File,
     pub imports: &'a BTreeMap<usize, UnitId>,
     pub names: BTreeMap<&'a str, Name>,
@@ -263,6 +273,7 @@ pub fn collect<'a>(
         units.push(Unit {
             file: file.file,
             std: file.std,
+            incomplete: file.incomplete,
             ast: &file.ast,
             imports: &file.imports,
             names: BTreeMap::new(),
