@@ -201,43 +201,85 @@ mod x86 {
 /// The most lanes of a panel.
 const MAX_WIDTH: usize = 32;
 
+/// Repeats a block for each index below a constant of at most 16. Unlike a loop it leaves only constant indices, which
+/// keeps the accumulators in registers.
+macro_rules! unroll {
+    ($i:ident < $limit:expr => $body:block) => {
+        unroll!(@ $i, $limit, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $i:ident, $limit:expr, $body:block, $($n:literal)*) => {
+        $(
+            if $n < $limit {
+                #[allow(clippy::no_effect_underscore_binding)]
+                let $i: usize = $n;
+                $body
+            }
+        )*
+    };
+}
+
 /// Puts a tile's accumulators into C.
 #[inline(always)]
 unsafe fn put<V: Vector, const M: usize, const N: usize>(
-    acc: &[[V; N]; M],
+    acc: [[V; N]; M],
     c: impl Fn(usize) -> *mut f32,
     tile: Tile,
 ) {
     // SAFETY: C's rows are good for the tile's columns.
     unsafe {
         if tile.columns == N * V::LANES {
-            for (m, row) in acc.iter().enumerate() {
-                for (v, value) in row.iter().enumerate() {
+            unroll!(m < M => {
+                unroll!(v < N => {
                     let p = c(m).add(v * V::LANES);
-                    let value = if tile.accumulate {
-                        V::load(p).add(*value)
+                    if tile.accumulate {
+                        V::load(p).add(acc[m][v]).store(p);
                     } else {
-                        *value
-                    };
-                    value.store(p);
-                }
-            }
+                        acc[m][v].store(p);
+                    }
+                });
+            });
         } else {
             let mut spill = [0.0f32; MAX_WIDTH];
-            for (m, row) in acc.iter().enumerate() {
-                for (v, value) in row.iter().enumerate() {
-                    value.store(spill.as_mut_ptr().add(v * V::LANES));
-                }
-                let p = c(m);
-                for (i, value) in spill.iter().enumerate().take(tile.columns) {
-                    *p.add(i) = if tile.accumulate {
-                        *p.add(i) + value
-                    } else {
-                        *value
-                    };
-                }
-            }
+            unroll!(m < M => {
+                unroll!(v < N => {
+                    acc[m][v].store(spill.as_mut_ptr().add(v * V::LANES));
+                });
+                put_part(&spill, c(m), tile);
+            });
         }
+    }
+}
+
+/// Puts a row of which not all columns exist.
+#[inline(never)]
+unsafe fn put_part(row: &[f32; MAX_WIDTH], c: *mut f32, tile: Tile) {
+    for (i, value) in row.iter().enumerate().take(tile.columns) {
+        // SAFETY: C's row is good for the tile's columns.
+        unsafe {
+            *c.add(i) = if tile.accumulate {
+                *c.add(i) + value
+            } else {
+                *value
+            };
+        }
+    }
+}
+
+/// One inner index: `acc[m] += a(m)·b`.
+#[inline(always)]
+unsafe fn step<V: Vector, const M: usize, const N: usize>(
+    acc: &mut [[V; N]; M],
+    a: impl Fn(usize) -> *const f32,
+    b: *const f32,
+) {
+    // SAFETY: B is good for a row of the panel, A for an element of each row.
+    unsafe {
+        let mut bv = [V::zero(); N];
+        unroll!(v < N => { bv[v] = V::load(b.add(v * V::LANES)); });
+        unroll!(m < M => {
+            let av = V::splat(a(m));
+            unroll!(v < N => { acc[m][v] = acc[m][v].add_product(av, bv[v]); });
+        });
     }
 }
 
@@ -249,42 +291,28 @@ unsafe fn rows_tile<V: Vector, const M: usize, const N: usize>(
     c: *const *mut f32,
     tile: Tile,
 ) {
-    const UNROLL: usize = 4;
     // SAFETY: A's rows are good for every segment, B for the sum of their lengths in rows of a panel.
     unsafe {
         let mut acc = [[V::zero(); N]; M];
-        let rows: [*const f32; M] = std::array::from_fn(|m| *a.add(m));
         let mut b = b;
         for segment in segments {
-            let rows: [*const f32; M] = std::array::from_fn(|m| rows[m].add(segment.offset));
+            let mut rows = [std::ptr::null(); M];
+            unroll!(m < M => { rows[m] = (*a.add(m)).add(segment.offset); });
             let mut k = 0;
-            while k + UNROLL <= segment.len {
-                for u in 0..UNROLL {
-                    let bv: [V; N] =
-                        std::array::from_fn(|v| V::load(b.add((u * N + v) * V::LANES)));
-                    for m in 0..M {
-                        let av = V::splat(rows[m].add(k + u));
-                        for v in 0..N {
-                            acc[m][v] = acc[m][v].add_product(av, bv[v]);
-                        }
-                    }
-                }
-                b = b.add(UNROLL * N * V::LANES);
-                k += UNROLL;
+            while k + 4 <= segment.len {
+                unroll!(u < 4 => {
+                    step(&mut acc, |m| rows[m].add(k + u), b.add(u * N * V::LANES));
+                });
+                b = b.add(4 * N * V::LANES);
+                k += 4;
             }
             while k < segment.len {
-                let bv: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
-                for m in 0..M {
-                    let av = V::splat(rows[m].add(k));
-                    for v in 0..N {
-                        acc[m][v] = acc[m][v].add_product(av, bv[v]);
-                    }
-                }
+                step(&mut acc, |m| rows[m].add(k), b);
                 b = b.add(N * V::LANES);
                 k += 1;
             }
         }
-        put(&acc, |m| *c.add(m), tile);
+        put(acc, |m| *c.add(m), tile);
     }
 }
 
@@ -303,17 +331,11 @@ unsafe fn columns_tile<V: Vector, const M: usize, const N: usize>(
         let mut acc = [[V::zero(); N]; M];
         let mut b = b;
         for offset in offsets {
-            let bv: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
             let a = a.add(*offset);
-            for m in 0..M {
-                let av = V::splat(a.add(m));
-                for v in 0..N {
-                    acc[m][v] = acc[m][v].add_product(av, bv[v]);
-                }
-            }
+            step(&mut acc, |m| a.add(m), b);
             b = b.wrapping_add(b_stride);
         }
-        put(&acc, |m| c.add(m * c_stride), tile);
+        put(acc, |m| c.add(m * c_stride), tile);
     }
 }
 

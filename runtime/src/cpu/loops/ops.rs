@@ -91,10 +91,12 @@ binary!(less_vv, less_vs, less_sv, x, y => if x < y { 1.0 } else { 0.0 });
 binary!(max_vv, max_vs, max_sv, x, y => if x < y { y } else { x });
 binary!(pow_vv, pow_vs, pow_sv, x, y => math::pow(x, y));
 
+/// A selection; the scalar sides are read once, before the loop.
 macro_rules! select {
-    ($name:ident, $a:ident, $b:ident, $i:ident, $x:expr, $y:expr) => {
+    ($name:ident, $a:ident, $b:ident, $i:ident, [$($before:stmt)?], $x:expr, $y:expr) => {
         leveled! {
             fn $name(dst: *mut f32, c: *const f32, $a: *const f32, $b: *const f32, n: usize) {
+                $($before)?
                 for $i in 0..n {
                     let (x, y) = ($x, $y);
                     *dst.add($i) = if *c.add($i) != 0.0 { x } else { y };
@@ -104,10 +106,10 @@ macro_rules! select {
     };
 }
 
-select!(select_vv, a, b, i, *a.add(i), *b.add(i));
-select!(select_vs, a, b, i, *a.add(i), *b);
-select!(select_sv, a, b, i, *a, *b.add(i));
-select!(select_ss, a, b, i, *a, *b);
+select!(select_vv, a, b, i, [], *a.add(i), *b.add(i));
+select!(select_vs, a, b, i, [let y = *b], *a.add(i), y);
+select!(select_sv, a, b, i, [let x = *a], x, *b.add(i));
+select!(select_ss, a, b, i, [let (x, y) = (*a, *b)], x, y);
 
 /// The loop of a unary operation.
 pub fn unary_loop(level: Level, op: Unary) -> UnaryLoop {
@@ -191,29 +193,59 @@ pub fn binary_scalar(op: Binary, x: f32, y: f32) -> f32 {
 /// Lanes a sum is split over.
 const LANES: usize = 16;
 
-leveled! {
-    /// Column sums: `acc[l] += Σ_r src[r·lanes + l]`, (acc, src, rows, lanes). Rows are added in order in f32, the total in f64.
-    pub fn column_sums(acc: *mut f64, src: *const f32, rows: usize, lanes: usize) {
-        let mut l = 0;
-        while l + LANES <= lanes {
-            let mut sums = [0.0f32; LANES];
-            for r in 0..rows {
-                let row = src.add(r * lanes + l);
+/// Sums of `WIDTH` neighbouring columns, four rows at a time: `acc[l] += Σ_r src[r·lanes + l]`.
+#[inline(always)]
+unsafe fn some_column_sums<const WIDTH: usize>(
+    acc: *mut f64,
+    src: *const f32,
+    rows: usize,
+    lanes: usize,
+) {
+    const ROWS: usize = 4;
+    // SAFETY: the caller's block has `rows` rows of `lanes` elements, and as many accumulators as columns.
+    unsafe {
+        let mut sums = [[0.0f32; WIDTH]; ROWS];
+        let whole = rows / ROWS * ROWS;
+        let mut r = 0;
+        while r < whole {
+            for (k, sums) in sums.iter_mut().enumerate() {
+                let row = src.add((r + k) * lanes);
                 for (i, s) in sums.iter_mut().enumerate() {
                     *s += *row.add(i);
                 }
             }
-            for (i, s) in sums.iter().enumerate() {
-                *acc.add(l + i) += f64::from(*s);
+            r += ROWS;
+        }
+        while r < rows {
+            let row = src.add(r * lanes);
+            for (i, s) in sums[0].iter_mut().enumerate() {
+                *s += *row.add(i);
             }
+            r += 1;
+        }
+        for i in 0..WIDTH {
+            let sum = (sums[0][i] + sums[1][i]) + (sums[2][i] + sums[3][i]);
+            *acc.add(i) += f64::from(sum);
+        }
+    }
+}
+
+leveled! {
+    /// Column sums: `acc[l] += Σ_r src[r·lanes + l]`, (acc, src, rows, lanes). Four partial sums of rows in f32, the total in f64.
+    pub fn column_sums(acc: *mut f64, src: *const f32, rows: usize, lanes: usize) {
+        if rows == 1 {
+            for l in 0..lanes {
+                *acc.add(l) += f64::from(*src.add(l));
+            }
+            return;
+        }
+        let mut l = 0;
+        while l + LANES <= lanes {
+            some_column_sums::<LANES>(acc.add(l), src.add(l), rows, lanes);
             l += LANES;
         }
         while l < lanes {
-            let mut sum = 0.0f32;
-            for r in 0..rows {
-                sum += *src.add(r * lanes + l);
-            }
-            *acc.add(l) += f64::from(sum);
+            some_column_sums::<1>(acc.add(l), src.add(l), rows, lanes);
             l += 1;
         }
     }

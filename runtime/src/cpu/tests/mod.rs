@@ -3,7 +3,6 @@ mod contractions;
 mod indexed;
 mod loops;
 mod refusals;
-mod speed;
 
 use super::{CpuDevice, CpuLoaded, Level};
 use sslc_compiler::kernels::device::Loaded;
