@@ -35,7 +35,7 @@ fn with_gradients(graph: Graph) -> Graph {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(super::property(300))]
     #[test]
     fn values_and_gradients_stay(seed in 0u64..1 << 40, size in 1usize..40) {
         let (graph, inputs) = random::program(seed, size);

@@ -86,6 +86,8 @@ fn odd_values_read_back() {
 }
 
 proptest! {
+    #![proptest_config(super::property(200))]
+
     #[test]
     fn random_programs_read_back(seed in 0u64..1 << 40, size in 0usize..60) {
         let (graph, _) = random::program(seed, size);
