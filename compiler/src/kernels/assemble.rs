@@ -63,9 +63,10 @@ fn groups(dag: &Dag, units: &Units, kept: &Kept, live: &Bits) -> Vec<Group> {
         roots.iter().for_each(|(id, _)| {
             maker.insert(*id, found.len());
         });
-        let loads = loads(dag, units, kept, &unit.space, &roots);
+        let space = kept.spaces[u].clone();
+        let loads = loads(dag, units, kept, &space, &roots);
         found.push(Group {
-            space: unit.space.clone(),
+            space,
             roots,
             loads,
         });

@@ -7,7 +7,7 @@
 use super::bits::Bits;
 use super::dag::{Dag, Op};
 use super::fuse::{Units, is_aligned};
-use super::space::Read;
+use super::space::{Read, Space};
 use std::collections::BTreeSet;
 
 /// More maps than this are not evaluated twice.
@@ -23,6 +23,8 @@ pub struct Kept {
     pub stored: Vec<bool>,
     /// Per unit, nodes stored elsewhere that it computes again all the same.
     pub repeated: Vec<BTreeSet<usize>>,
+    /// Per unit, its space with the cuts of what it computes again.
+    pub spaces: Vec<Option<Space>>,
 }
 
 /// The maps that evaluating some nodes takes, and what they load.
@@ -77,6 +79,7 @@ pub fn keep(dag: &Dag, units: &Units, outputs: &[usize]) -> Kept {
     let mut kept = Kept {
         stored: must_store(dag, outputs),
         repeated: vec![BTreeSet::new(); units.units.len()],
+        spaces: units.units.iter().map(|u| u.space.clone()).collect(),
     };
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); dag.nodes.len()];
     for (id, node) in dag.nodes.iter().enumerate() {
@@ -93,11 +96,18 @@ pub fn keep(dag: &Dag, units: &Units, outputs: &[usize]) -> Kept {
         if !kept.stored[id] && dag.nodes[id].is_map() && !readers[id].is_empty() {
             readers[id].sort_unstable();
             readers[id].dedup();
-            kept.stored[id] = !repeats_cheaply(dag, units, &kept.stored, id, &readers[id]);
+            match repeats_cheaply(dag, units, &kept, id, &readers[id]) {
+                Some(spaces) => {
+                    for (unit, space) in readers[id].iter().zip(spaces) {
+                        kept.spaces[*unit] = Some(space);
+                    }
+                }
+                None => kept.stored[id] = true,
+            }
         }
     }
     for unit in 0..units.units.len() {
-        kept.repeated[unit] = repeat_for_free(dag, units, &kept.stored, unit);
+        repeat_for_free(dag, units, &mut kept, unit);
     }
     kept
 }
@@ -120,24 +130,32 @@ fn must_store(dag: &Dag, outputs: &[usize]) -> Vec<bool> {
     stored
 }
 
-/// Whether every reading unit can compute a map again for at most one large load more than it has.
+/// A unit's space with the cuts that some more maps need.
+fn widened(dag: &Dag, space: &Option<Space>, maps: &BTreeSet<usize>) -> Option<Space> {
+    maps.iter().try_fold(space.clone()?, |space, id| {
+        space.join(&dag.nodes[*id].space()?)
+    })
+}
+
+/// The readers' spaces, if each of them can compute a map again for at most one large load more than it has.
 fn repeats_cheaply(
     dag: &Dag,
     units: &Units,
-    stored: &[bool],
+    kept: &Kept,
     id: usize,
     readers: &[usize],
-) -> bool {
+) -> Option<Vec<Space>> {
+    let stored = &kept.stored;
     let own = expand(dag, [id], |n| stored[n]);
     if own.maps.len() > MAX_REPEATED {
-        return false;
+        return None;
     }
     let large = own.large(dag);
-    readers.iter().all(|unit| {
+    let cheap = |unit: usize| {
         if large.len() <= 1 {
             return true;
         }
-        let rest = expand(dag, units.units[*unit].members.iter().copied(), |n| {
+        let rest = expand(dag, units.units[unit].members.iter().copied(), |n| {
             stored[n] || n == id
         });
         let had: Vec<&Read> = rest
@@ -161,43 +179,51 @@ fn repeats_cheaply(
             !follows
         });
         extra.count() <= 1
-    })
+    };
+    let spaces: Vec<Space> = readers
+        .iter()
+        .map_while(|unit| widened(dag, &kept.spaces[*unit], &own.maps))
+        .collect();
+    (spaces.len() == readers.len() && readers.iter().all(|unit| cheap(*unit))).then_some(spaces)
 }
 
-/// Stored maps that a unit would load although they follow from its other loads.
-fn repeat_for_free(dag: &Dag, units: &Units, stored: &[bool], unit: usize) -> BTreeSet<usize> {
+/// Finds the stored maps that a unit would load although they follow from its other loads.
+fn repeat_for_free(dag: &Dag, units: &Units, kept: &mut Kept, unit: usize) {
+    let stored = &kept.stored;
     let mut repeated = BTreeSet::new();
-    let members = &units.units[unit].members;
-    let roots = || members.iter().copied().filter(|id| stored[*id]);
-    if units.units[unit].space.is_none() {
-        return repeated;
-    }
-    loop {
-        let inside = |n: usize| units.of[n] == Some(unit);
-        let now = expand(dag, roots(), |n| {
+    let mut space = kept.spaces[unit].clone();
+    let inside = |n: usize| units.of[n] == Some(unit);
+    while space.is_some() {
+        let roots = units.units[unit]
+            .members
+            .iter()
+            .copied()
+            .filter(|id| stored[*id]);
+        let now = expand(dag, roots, |n| {
             stored[n] && !inside(n) && !repeated.contains(&n)
         });
-        let mut free: Vec<usize> = now
-            .loads
-            .iter()
-            .filter(|read| is_aligned(dag, read))
-            .filter(|read| {
-                let again = expand(dag, [read.node], |n| stored[n] && !repeated.contains(&n));
-                again.maps.len() <= MAX_REPEATED
-                    && again
-                        .large(dag)
-                        .iter()
-                        .all(|r| r != *read && now.loads.contains(r))
-                    && again.loads.iter().all(|r| units.of[r.node] != Some(unit))
-            })
-            .map(|read| read.node)
-            .collect();
-        free.sort_unstable();
-        match free.pop() {
-            Some(id) => repeated.insert(id),
-            None => return repeated,
-        };
+        let mut free: Option<(usize, Space)> = None;
+        for read in now.loads.iter().filter(|read| is_aligned(dag, read)) {
+            let again = expand(dag, [read.node], |n| stored[n] && !repeated.contains(&n));
+            let follows = again.maps.len() <= MAX_REPEATED
+                && again
+                    .large(dag)
+                    .iter()
+                    .all(|r| r != read && now.loads.contains(r))
+                && again.loads.iter().all(|r| !inside(r.node));
+            if follows
+                && free.as_ref().is_none_or(|(id, _)| *id < read.node)
+                && let Some(wide) = widened(dag, &space, &again.maps)
+            {
+                free = Some((read.node, wide));
+            }
+        }
+        let Some((id, wide)) = free else { break };
+        repeated.insert(id);
+        space = Some(wide);
     }
+    kept.repeated[unit] = repeated;
+    kept.spaces[unit] = space;
 }
 
 /// The maps to evaluate for some roots of a unit, in topological order, and the reads to load.

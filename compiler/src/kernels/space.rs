@@ -85,6 +85,11 @@ impl Read {
 
     /// The same read over the axes of a space that contains its own.
     pub fn access(&self, space: &Space, buffer: BufferId) -> Access {
+        debug_assert_eq!(
+            space.join(&self.space()).as_ref(),
+            Some(space),
+            "the space lacks cuts of a read"
+        );
         let (mut strides, mut valid) = (Vec::new(), Vec::new());
         let mut inside = 1;
         let mut own = self.axes.iter().rev().peekable();

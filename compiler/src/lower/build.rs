@@ -47,6 +47,7 @@ impl Value {
 pub struct Lowerer {
     graph: Box<Graph>,
     constants: HashMap<u32, NodeIndex>,
+    sources: HashMap<String, NodeIndex>,
     /// The core value each node was made for, by node index; nodes are never removed.
     made_for: Vec<u32>,
     current: u32,
@@ -100,15 +101,21 @@ impl Lowerer {
         self.node(op, &dense.iter().collect::<Vec<_>>(), shape)
     }
 
+    /// A value from outside; equal names are one node.
     pub fn source(&mut self, name: String, shape: &[usize]) -> Value {
-        self.node(
-            Source {
-                name,
-                shape: shape.to_vec(),
-            },
-            &[],
-            shape,
-        )
+        if let Some(node) = self.sources.get(&name) {
+            return Value {
+                node: *node,
+                view: View::dense(shape),
+            };
+        }
+        let source = Source {
+            name: name.clone(),
+            shape: shape.to_vec(),
+        };
+        let value = self.node(source, &[], shape);
+        self.sources.insert(name, value.node);
+        value
     }
 
     /// A number, repeated to a shape. Equal numbers share a node.

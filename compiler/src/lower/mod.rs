@@ -127,6 +127,7 @@ pub fn lower(graph: &Graph) -> Lowered {
         );
         if node.op.class == Class::Source
             && let Some(name) = b.source_name(&value)
+            && sources.iter().all(|p: &Port| p.node != value.node)
         {
             sources.push(Port {
                 name,
