@@ -146,7 +146,7 @@ fn merge_siblings(dag: &Dag, units: &Units, kept: &Kept, groups: &mut [Group]) {
             for id in group
                 .loads
                 .iter()
-                .filter(|id| dag.nodes[**id].len == space.len())
+                .filter(|id| dag.nodes[**id].len == space.elements())
             {
                 readers.entry(*id).or_default().push(g);
             }

@@ -77,7 +77,7 @@ pub struct Node {
 impl Node {
     /// The space a map or a reduction runs over, with the cuts its reads need.
     pub fn space(&self) -> Option<Space> {
-        let len = self.inputs.first()?.len();
+        let len = self.inputs.first()?.elements();
         let mut space = Space::line(len);
         for read in &self.inputs {
             space = space.join(&read.space())?;

@@ -33,7 +33,7 @@ const MAX_MEMBERS: usize = 256;
 /// Whether a read takes the elements of a map in their own order, so that both can be evaluated at one point.
 pub fn is_aligned(dag: &Dag, read: &Read) -> bool {
     let from = &dag.nodes[read.node];
-    from.is_map() && read.is_dense() && read.len() == from.len
+    from.is_map() && read.is_dense() && read.elements() == from.len
 }
 
 /// Clusters the nodes of a graph.

@@ -69,7 +69,7 @@ impl<'a> Expansion<'a> {
         self.loads
             .iter()
             .copied()
-            .filter(|r| dag.nodes[r.node].len * SMALL > r.len())
+            .filter(|r| dag.nodes[r.node].len * SMALL > r.elements())
             .collect()
     }
 }
@@ -92,13 +92,13 @@ pub fn keep(dag: &Dag, units: &Units, outputs: &[usize]) -> Kept {
             readers[read.node].push(unit);
         }
     }
-    for id in 0..dag.nodes.len() {
-        if !kept.stored[id] && dag.nodes[id].is_map() && !readers[id].is_empty() {
-            readers[id].sort_unstable();
-            readers[id].dedup();
-            match repeats_cheaply(dag, units, &kept, id, &readers[id]) {
+    for (id, readers) in readers.iter_mut().enumerate() {
+        if !kept.stored[id] && dag.nodes[id].is_map() && !readers.is_empty() {
+            readers.sort_unstable();
+            readers.dedup();
+            match repeats_cheaply(dag, units, &kept, id, readers) {
                 Some(spaces) => {
-                    for (unit, space) in readers[id].iter().zip(spaces) {
+                    for (unit, space) in readers.iter().zip(spaces) {
                         kept.spaces[*unit] = Some(space);
                     }
                 }

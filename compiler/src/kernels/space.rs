@@ -53,7 +53,7 @@ impl Read {
     }
 
     /// Number of elements read.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.axes.iter().map(|a| a.size).product()
     }
 
@@ -69,7 +69,7 @@ impl Read {
 
     /// The space that this read needs.
     pub fn space(&self) -> Space {
-        let mut space = Space::line(self.len());
+        let mut space = Space::line(self.elements());
         let mut inside = 1;
         for axis in self.axes.iter().rev() {
             let outside = inside * axis.size;
@@ -150,7 +150,7 @@ impl Space {
     }
 
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.cuts[self.cuts.len() - 1]
     }
 
@@ -168,7 +168,7 @@ impl Space {
 
     /// The space that serves both, if there is one.
     pub fn join(&self, other: &Space) -> Option<Space> {
-        if self.len() != other.len() {
+        if self.elements() != other.elements() {
             return None;
         }
         let mut joined = self.clone();
