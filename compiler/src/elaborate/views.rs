@@ -157,7 +157,7 @@ pub fn horizontal_flip(el: &mut Elab<'_>, args: &Args) -> R<Value> {
 }
 
 pub fn vertical_flip(el: &mut Elab<'_>, args: &Args) -> R<Value> {
-    stage(el, args, 0.5, ViewKind::VerticalFlip)
+    stage(el, args, 1.0, ViewKind::VerticalFlip)
 }
 
 /// A factor range of `color_jitter`: a number x is 1±x, never below 0; nothing if that is the factor 1 alone.
