@@ -434,23 +434,10 @@ impl<'a> Elab<'a> {
             return self.call(&callee, &name, args, Some((x, x_span)), whole, scope);
         }
         let f = match &stage.kind {
-            ExprKind::Name(name) => match self.name(name, stage.span, scope) {
-                Ok(v @ Value::Pipeline(_)) => v,
-                _ if self.has_value_error(name, scope) => return Err(Reported),
-                _ => self.callee(name, stage.span, scope)?,
-            },
+            ExprKind::Name(name) => self.stage(name, stage.span, scope)?,
             _ => self.eval(stage, scope)?,
         };
         self.feed(x, x_span, f, stage.span, whole)
-    }
-
-    fn has_value_error(&self, name: &str, scope: &Scope) -> bool {
-        scope
-            .locals
-            .iter()
-            .rev()
-            .find(|l| &*l.name == name)
-            .is_some_and(|l| l.value.is_none())
     }
 
     /// Gives `x` to what a stage stands for: applies a module, calls a function, chains a pipeline.

@@ -31,6 +31,7 @@ pub const IMAGES: &str = "images";
 impl<'a> Elab<'a> {
     /// Evaluates everything, the loss first among what computes with tensors.
     pub fn spec(&mut self, overrides: &'a Overrides) -> R<Program> {
+        self.check_names();
         self.apply_overrides(overrides);
         let data = self.the_data();
         let block = self.train_block(overrides);

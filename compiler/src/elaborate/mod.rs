@@ -7,7 +7,7 @@
 //! - [`views`], [`data`], [`schedules`], [`optimizers`]: the values that say how training goes.
 //! - [`items`]: top-level definitions, each evaluated when it is first needed. [`overrides`]: `--set`.
 //! - [`settings`]: the blocks `train` and `eval`. [`finish`]: graphs, parameters and settings become the program.
-//!   [`unused`]: warnings for what nothing uses.
+//!   [`names`]: unknown names, found without evaluation. [`unused`]: warnings for what nothing uses.
 //!
 //! Invariant: an error is reported where it is found, and what depends on it ([`values::Reported`]) stays silent, so
 //! one run reports all errors.
@@ -24,6 +24,7 @@ mod items;
 mod layer_calls;
 mod layers;
 mod modules;
+mod names;
 mod optimizers;
 mod overrides;
 mod schedules;

@@ -75,11 +75,28 @@ impl<'a> Elab<'a> {
 
     /// What a name means before `(`: bindings that cannot be called are passed over.
     pub fn callee(&mut self, name: &str, span: Span, scope: &Scope) -> R<Value> {
+        self.lookup(name, span, scope, Value::is_callable)
+    }
+
+    /// What a name means behind `|>`: something that can be called, or a pipeline.
+    pub fn stage(&mut self, name: &str, span: Span, scope: &Scope) -> R<Value> {
+        self.lookup(name, span, scope, |v| {
+            v.is_callable() || matches!(v, Value::Pipeline(_))
+        })
+    }
+
+    fn lookup(
+        &mut self,
+        name: &str,
+        span: Span,
+        scope: &Scope,
+        fits: impl Fn(&Value) -> bool,
+    ) -> R<Value> {
         let mut passed: Option<Value> = None;
         for local in scope.locals.iter().rev().filter(|l| &*l.name == name) {
             match &local.value {
                 None => return Err(Reported),
-                Some(v) if v.is_callable() => return Ok(v.clone()),
+                Some(v) if fits(v) => return Ok(v.clone()),
                 Some(v) => passed = passed.or_else(|| Some(v.clone())),
             }
         }
@@ -89,7 +106,7 @@ impl<'a> Elab<'a> {
                 early = Some(found);
             } else if !(self.is_plain(found.binding) && self.library(name).is_some()) {
                 let value = self.binding(found.binding, span)?;
-                if value.is_callable() {
+                if fits(&value) {
                     return Ok(value);
                 }
                 passed = passed.or(Some(value));
@@ -180,7 +197,7 @@ impl<'a> Elab<'a> {
         )
     }
 
-    fn unknown(&mut self, name: &str, span: Span, scope: &Scope, what: &str) -> Reported {
+    pub fn unknown(&mut self, name: &str, span: Span, scope: &Scope, what: &str) -> Reported {
         if name == CHANNELS_IN {
             return self.report(
                 Diagnostic::new(
@@ -210,6 +227,14 @@ impl<'a> Elab<'a> {
             ));
         }
         self.report(d)
+    }
+
+    /// Whether anything has this name, before its definition too.
+    pub fn is_known(&self, name: &str, scope: &Scope) -> bool {
+        scope.locals.iter().any(|l| &*l.name == name)
+            || self.unit_name(name, scope.unit).is_some()
+            || self.library(name).is_some()
+            || name == LABELS
     }
 
     fn names_in_reach(&self, scope: &Scope) -> Vec<String> {

@@ -481,22 +481,6 @@ impl<'a> Elab<'a> {
             .and_then(|f| f(data))
             .or(data.train_len);
         let per_epoch = images.map(|n| (n / self.batch) as u64 / accumulate);
-        if let (Some(0), Some(images)) = (per_epoch, images) {
-            let span = block.span("batch").unwrap_or(place);
-            let together = if accumulate > 1 {
-                format!("{accumulate} batches of {}", self.batch)
-            } else {
-                format!("a batch of {}", self.batch)
-            };
-            return Err(self.report(
-                Diagnostic::new(
-                    codes::E0417,
-                    format!("{together} is more than the {images} images there are"),
-                )
-                .label(span, format!("batch is {}", self.batch))
-                .help("make the batch smaller"),
-            ));
-        }
         let total = match (block.span("epochs"), block.span("steps")) {
             (Some(epochs), Some(steps)) => {
                 return Err(self.report(
@@ -534,13 +518,41 @@ impl<'a> Elab<'a> {
                         span,
                     ));
                 }
+                if let (Some(0), Some(images)) = (per_epoch, images) {
+                    return Err(self.batch_too_large(block, images, accumulate, place));
+                }
                 match per_epoch {
                     Some(n) => ((epochs * n as f64).round() as u64).max(1),
                     None => return Err(self.length_unknown(span, "this is")),
                 }
             }
         };
+        // A batch beyond the data is told when the data is read; `step` and `bench` need none.
+        let per_epoch = per_epoch.map(|n| n.max(1));
         Ok(Length { total, per_epoch })
+    }
+
+    fn batch_too_large(
+        &mut self,
+        block: &TrainBlock<'a>,
+        images: usize,
+        accumulate: u64,
+        place: Span,
+    ) -> Reported {
+        let span = block.span("batch").unwrap_or(place);
+        let together = if accumulate > 1 {
+            format!("{accumulate} batches of {}", self.batch)
+        } else {
+            format!("a batch of {}", self.batch)
+        };
+        self.report(
+            Diagnostic::new(
+                codes::E0417,
+                format!("{together} is more than the {images} images there are"),
+            )
+            .label(span, format!("batch is {}", self.batch))
+            .help("make the batch smaller"),
+        )
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Stage {
     pub op: ViewOp,
     pub name: &'static str,
     pub span: Span,
+    /// Whether one value is meant for all channels (`normalize(0.5, 0.25)`).
+    pub any_channels: bool,
 }
 
 /// A schedule as written, before the length of the training is known.

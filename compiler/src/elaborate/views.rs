@@ -39,6 +39,9 @@ fn stage(el: &mut Elab<'_>, args: &Args, default_p: f64, kind: ViewKind) -> R<Va
         op: ViewOp { p, kind },
         name: args.builtin.name,
         span: args.span,
+        any_channels: args
+            .get("mean")
+            .is_some_and(|(mean, _)| mean.number().is_some()),
     }])))
 }
 
@@ -376,7 +379,7 @@ impl Elab<'_> {
                         failed = true;
                     }
                     let n = mean.len().max(std.len());
-                    if n != 1 && n != data.channels {
+                    if n != data.channels && !(n == 1 && stage.any_channels) {
                         self.report(
                             Diagnostic::new(
                                 codes::E0413,
