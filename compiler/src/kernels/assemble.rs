@@ -33,6 +33,9 @@ struct Group {
 /// A kernel stores at most this many tensors and loads at most this many.
 const MAX_TENSORS: usize = 24;
 
+/// Updates of at most this many elements share a kernel though they share no tensor.
+const SMALL: usize = 4096;
+
 /// The kernels that make the live stored nodes.
 pub fn assemble(dag: &Dag, units: &Units, kept: &Kept, live: &Bits) -> Vec<Draft> {
     let mut groups = groups(dag, units, kept, live);
@@ -128,11 +131,23 @@ fn loads(
     }
 }
 
-/// Merges groups that load the same tensor in full and do not depend on one another.
+/// Groups that take one another in.
+struct Merger<'a> {
+    dag: &'a Dag,
+    units: &'a Units,
+    kept: &'a Kept,
+    groups: &'a mut [Group],
+    ancestry: Ancestry,
+    /// The group each is part of now.
+    part_of: Vec<usize>,
+}
+
+/// Merges groups that load the same tensor in full and do not depend on one another; and small groups that only make updates.
 fn merge_siblings(dag: &Dag, units: &Units, kept: &Kept, groups: &mut [Group]) {
     let mut ancestry = Ancestry::default();
     let mut maker: BTreeMap<usize, usize> = BTreeMap::new();
     let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut small: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (g, group) in groups.iter().enumerate() {
         ancestry.push();
         ancestry.add(
@@ -142,64 +157,96 @@ fn merge_siblings(dag: &Dag, units: &Units, kept: &Kept, groups: &mut [Group]) {
         group.roots.iter().for_each(|(id, _)| {
             maker.insert(*id, g);
         });
-        if let Some(space) = &group.space {
-            for id in group
-                .loads
-                .iter()
-                .filter(|id| dag.nodes[**id].len == space.elements())
-            {
-                readers.entry(*id).or_default().push(g);
-            }
+        let Some(space) = &group.space else { continue };
+        for id in group
+            .loads
+            .iter()
+            .filter(|id| dag.nodes[**id].len == space.elements())
+        {
+            readers.entry(*id).or_default().push(g);
+        }
+        if space.elements() <= SMALL && group.roots.iter().all(|(id, _)| dag.is_update(*id)) {
+            small.entry(space.elements()).or_default().push(g);
         }
     }
-    let mut merged_into: Vec<usize> = (0..groups.len()).collect();
-    for readers in readers.values() {
-        let mut kept_apart: Vec<usize> = Vec::new();
-        for g in readers {
+    let part_of = (0..groups.len()).collect();
+    let mut merger = Merger {
+        dag,
+        units,
+        kept,
+        groups,
+        ancestry,
+        part_of,
+    };
+    readers
+        .values()
+        .for_each(|siblings| merger.merge_all(siblings));
+    small
+        .values()
+        .for_each(|siblings| merger.merge_all(siblings));
+}
+
+impl Merger<'_> {
+    /// Merges each group into the first of those before it that it fits.
+    fn merge_all(&mut self, siblings: &[usize]) {
+        let mut apart: Vec<usize> = Vec::new();
+        for g in siblings {
             let mut g = *g;
-            while merged_into[g] != g {
-                g = merged_into[g];
+            while self.part_of[g] != g {
+                g = self.part_of[g];
             }
-            if kept_apart.contains(&g) {
+            if apart.contains(&g) {
                 continue;
             }
-            let partner = kept_apart.iter().copied().find(|a| {
-                let (one, other) = (&groups[*a], &groups[g]);
-                let tensors = one.roots.len() + other.roots.len();
-                ancestry.independent(*a, g)
-                    && tensors <= MAX_TENSORS
-                    && one.loads.union(&other.loads).count() <= MAX_TENSORS
-                    && one
-                        .space
-                        .as_ref()
-                        .zip(other.space.as_ref())
-                        .is_some_and(|(a, b)| a.join(b).is_some())
-            });
-            let Some(a) = partner else {
-                kept_apart.push(g);
-                continue;
-            };
-            // The later one takes the earlier one in, so that groups stay in topological order.
-            let (into, from) = (a.max(g), a.min(g));
-            let joined = groups[into]
-                .space
-                .as_ref()
-                .zip(groups[from].space.as_ref())
-                .and_then(|(a, b)| a.join(b));
-            let moved = std::mem::take(&mut groups[from].roots);
-            groups[into].space = joined;
-            groups[into].roots.extend(moved);
-            groups[into].roots.sort_unstable();
-            groups[into].loads = loads(dag, units, kept, &groups[into].space, &groups[into].roots);
-            groups[from].loads.clear();
-            ancestry.merge(into, from);
-            merged_into[from] = into;
-            if into == g {
-                kept_apart.retain(|k| *k != a);
-                kept_apart.push(g);
+            match apart.iter().position(|a| self.fit(*a, g)) {
+                Some(i) => apart[i] = self.merge(apart[i], g),
+                None => apart.push(g),
             }
         }
     }
+
+    fn fit(&self, a: usize, b: usize) -> bool {
+        let (one, other) = (&self.groups[a], &self.groups[b]);
+        // What only updates need may wait for more than what others wait for.
+        let (late_a, late_b) = (self.is_tail(one), self.is_tail(other));
+        let waits = match (late_a, late_b) {
+            (true, false) => self.ancestry.covers(b, a),
+            (false, true) => self.ancestry.covers(a, b),
+            (true, true) | (false, false) => true,
+        };
+        waits
+            && self.ancestry.independent(a, b)
+            && one.roots.len() + other.roots.len() <= MAX_TENSORS
+            && one.loads.union(&other.loads).count() <= MAX_TENSORS
+            && join(one, other).is_some()
+    }
+
+    fn is_tail(&self, group: &Group) -> bool {
+        group
+            .roots
+            .iter()
+            .all(|(_, unit)| self.units.units[*unit].tail)
+    }
+
+    /// The later one takes the earlier one in; returns it.
+    fn merge(&mut self, a: usize, b: usize) -> usize {
+        let (into, from) = (a.max(b), a.min(b));
+        let space = join(&self.groups[into], &self.groups[from]);
+        let moved = std::mem::take(&mut self.groups[from].roots);
+        self.groups[from].loads.clear();
+        let group = &mut self.groups[into];
+        group.roots.extend(moved);
+        group.roots.sort_unstable();
+        group.loads = loads(self.dag, self.units, self.kept, &space, &group.roots);
+        group.space = space;
+        self.ancestry.merge(into, from);
+        self.part_of[from] = into;
+        into
+    }
+}
+
+fn join(a: &Group, b: &Group) -> Option<Space> {
+    a.space.as_ref()?.join(b.space.as_ref()?)
 }
 
 fn draft(dag: &Dag, units: &Units, kept: &Kept, group: &Group) -> Draft {

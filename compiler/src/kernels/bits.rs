@@ -19,6 +19,14 @@ impl Bits {
         self.words[i / 64] |= 1 << (i % 64);
     }
 
+    pub fn is_subset(&self, other: &Bits) -> bool {
+        let word = |i: usize| other.words.get(i).copied().unwrap_or(0);
+        self.words
+            .iter()
+            .enumerate()
+            .all(|(i, w)| w & !word(i) == 0)
+    }
+
     pub fn union(&mut self, other: &Bits) {
         if self.words.len() < other.words.len() {
             self.words.resize(other.words.len(), 0);
@@ -51,6 +59,11 @@ impl Ancestry {
 
     pub fn independent(&self, a: usize, b: usize) -> bool {
         !self.depends(a, b) && !self.depends(b, a)
+    }
+
+    /// Whether `a` depends on all that `b` depends on.
+    pub fn covers(&self, a: usize, b: usize) -> bool {
+        self.sets[b].is_subset(&self.sets[a])
     }
 
     /// Makes `a` and what depends on it depend on all of `on`.

@@ -14,10 +14,11 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// What a node computes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     Source(String),
-    Const(f32),
+    /// A number, by its bits.
+    Const(u32),
     /// 0, 1, 2, …
     Iota,
     Map(Map),
@@ -30,7 +31,7 @@ pub enum Op {
 }
 
 /// Element by element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Map {
     Copy,
     Unary(Unary),
@@ -39,7 +40,7 @@ pub enum Map {
 }
 
 /// A kernel of its own, over dense inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fixed {
     MatMul(MatMulShape),
     Conv(ConvShape),
@@ -99,8 +100,12 @@ pub struct Dag {
     pub nodes: Vec<Node>,
     /// The values the host reads: nodes other than sources, each with one name only.
     pub ports: Vec<(String, usize)>,
+    /// The ports that are written over a source that is kept.
+    updates: HashSet<usize>,
     /// Where each luminal node went.
     places: HashMap<NodeIndex, usize>,
+    /// Maps and reductions by what they compute.
+    known: HashMap<(Op, Vec<Read>, Vec<usize>), usize>,
 }
 
 /// Reads a luminal graph that lowering made. `ports` are the values that the host reads, by name.
@@ -139,8 +144,8 @@ pub fn import(graph: &Graph, ports: &[(String, NodeIndex)]) -> Dag {
                 read.node = dag.with_tensor(read.node);
             }
         }
-        dag.places.insert(index, dag.nodes.len());
-        dag.nodes.push(node);
+        let id = dag.add(node);
+        dag.places.insert(index, id);
     }
     dag.bind(ports);
     let outputs: Vec<usize> = dag.ports.iter().map(|(_, id)| *id).collect();
@@ -153,6 +158,17 @@ impl Dag {
     /// that is its own update needs nothing.
     fn bind(&mut self, ports: &[(String, NodeIndex)]) {
         let mut taken: HashSet<usize> = HashSet::new();
+        let sources: HashSet<String> = self
+            .nodes
+            .iter()
+            .filter_map(|n| {
+                if let Op::Source(name) = &n.op {
+                    Some(name.clone())
+                } else {
+                    None
+                }
+            })
+            .collect();
         for (name, index) in ports {
             let mut id = self.with_tensor(self.places[index]);
             let source = match &self.nodes[id].op {
@@ -164,7 +180,32 @@ impl Dag {
             }
             taken.insert(id);
             self.ports.push((name.clone(), id));
+            if sources.contains(name) {
+                self.updates.insert(id);
+            }
         }
+    }
+
+    /// Whether a node is an output that takes the place of a source.
+    pub fn is_update(&self, id: usize) -> bool {
+        self.updates.contains(&id)
+    }
+
+    /// Adds a node; a map or reduction that is there already is the same.
+    fn add(&mut self, mut node: Node) -> usize {
+        if let Op::Map(Map::Binary(Binary::Add | Binary::Mul)) = node.op {
+            node.inputs
+                .sort_by(|a, b| (a.node, a.offset, &a.axes).cmp(&(b.node, b.offset, &b.axes)));
+        }
+        if !matches!(node.op, Op::Map(_) | Op::Reduce { .. }) {
+            self.nodes.push(node);
+            return self.nodes.len() - 1;
+        }
+        let key = (node.op.clone(), node.inputs.clone(), node.shape.clone());
+        *self.known.entry(key).or_insert_with(|| {
+            self.nodes.push(node);
+            self.nodes.len() - 1
+        })
     }
 
     /// The node, or where it is a number or a count a copy of it that has a tensor.
@@ -297,7 +338,7 @@ fn node(
     let (op, shape) = if let Some(ours::Source { name, shape }) = any.downcast_ref() {
         (Op::Source(name.clone()), shape.clone())
     } else if let Some(primitive::Constant(ConstantValue::Float(v), _)) = any.downcast_ref() {
-        (Op::Const(*v), vec![])
+        (Op::Const(v.to_bits()), vec![])
     } else if let Some(ours::Iota { size }) = any.downcast_ref() {
         (Op::Iota, vec![*size])
     } else if let Some(primitive::SumReduce(axis)) = any.downcast_ref() {
@@ -440,7 +481,7 @@ fn merge_reductions(dag: &mut Dag, outputs: &[usize]) {
             dag.nodes[outer] = merged;
             // Nothing reads it any more.
             dag.nodes[inner].inputs.clear();
-            dag.nodes[inner].op = Op::Const(0.0);
+            dag.nodes[inner].op = Op::Const(0);
         }
     }
 }

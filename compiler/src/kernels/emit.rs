@@ -74,7 +74,7 @@ impl Builder<'_> {
     fn operand(&mut self, read: &Read) -> Reg {
         let from = &self.dag.nodes[read.node];
         match from.op {
-            Op::Const(v) => self.inst(Inst::Const(v)),
+            Op::Const(bits) => self.inst(Inst::Const(f32::from_bits(bits))),
             Op::Iota => self.count(read),
             Op::Source(_) | Op::Map(_) | Op::Reduce { .. } | Op::Fixed(_) => {
                 match self.values.get(&read.node) {

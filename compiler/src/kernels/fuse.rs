@@ -2,7 +2,8 @@
 //!
 //! Nodes are taken in order. A map joins the clusters of its inputs that it reads in their own order, where the index spaces fit and no
 //! path leads out of a cluster and back into it; clusters that it connects become one. A reduction joins the
-//! cluster of its input. A node of its own kind (contractions, windows) is a unit by itself.
+//! cluster of its input. What only updates need (the *tail*: optimizer, moving averages) is clustered apart, so that nothing
+//! else waits for it. A node of its own kind (contractions, windows) is a unit by itself.
 //!
 //! Invariant: units and their dependencies form no cycle.
 
@@ -17,6 +18,8 @@ pub struct Unit {
     pub space: Option<Space>,
     /// In topological order; empty where another unit has taken them in.
     pub members: Vec<usize>,
+    /// Whether only updates depend on it.
+    pub tail: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,8 @@ pub struct Units {
     /// The unit of each node; sources, constants and counts have none.
     pub of: Vec<Option<usize>>,
     ancestry: Ancestry,
+    /// Per node, whether only updates depend on it.
+    tail: Vec<bool>,
 }
 
 /// More nodes than this are not put into one kernel.
@@ -36,10 +41,26 @@ pub fn is_aligned(dag: &Dag, read: &Read) -> bool {
     from.is_map() && read.is_dense() && read.elements() == from.len
 }
 
+/// Which nodes only updates depend on.
+fn tail(dag: &Dag) -> Vec<bool> {
+    // Nodes that nothing reads are no one's concern; ports decide for themselves.
+    let mut tail = vec![true; dag.nodes.len()];
+    for (_, id) in dag.ports.iter().filter(|(_, id)| !dag.is_update(*id)) {
+        tail[*id] = false;
+    }
+    for (id, node) in dag.nodes.iter().enumerate().rev() {
+        if !tail[id] {
+            node.inputs.iter().for_each(|r| tail[r.node] = false);
+        }
+    }
+    tail
+}
+
 /// Clusters the nodes of a graph.
 pub fn cluster(dag: &Dag) -> Units {
     let mut units = Units {
         of: vec![None; dag.nodes.len()],
+        tail: tail(dag),
         ..Units::default()
     };
     for (id, node) in dag.nodes.iter().enumerate() {
@@ -68,6 +89,7 @@ impl Units {
         self.units.push(Unit {
             space,
             members: Vec::new(),
+            tail: self.tail[id],
         });
         let unit = self.ancestry.push();
         self.put(dag, id, unit);
@@ -98,7 +120,10 @@ impl Units {
         // The latest first: it is the most likely to be free of paths back.
         let mut home: Option<(usize, Space)> = None;
         for unit in candidates.into_iter().rev() {
-            if self.units[unit].members.len() >= MAX_MEMBERS || !self.can_hold(dag, unit, reads) {
+            if self.units[unit].tail != self.tail[id]
+                || self.units[unit].members.len() >= MAX_MEMBERS
+                || !self.can_hold(dag, unit, reads)
+            {
                 continue;
             }
             let Some(own) = &self.units[unit].space else {

@@ -99,7 +99,7 @@ pub enum Inst {
     Select(Reg, Reg, Reg),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unary {
     Log2,
@@ -110,7 +110,7 @@ pub enum Unary {
     Erf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Binary {
     Add,
@@ -220,7 +220,7 @@ pub enum Indexed {
 }
 
 /// Square windows over NHWC images: input [n, h, w, c], output [n, oh, ow, c].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Window {
     pub n: usize,
     pub h: usize,
@@ -284,7 +284,7 @@ pub enum Contraction {
 }
 
 /// Sizes of a 2-D convolution: x [n, h, w, c], filter [kernel, kernel, c/groups, k], y [n, oh, ow, k].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct ConvShape {
     pub n: usize,
     pub h: usize,

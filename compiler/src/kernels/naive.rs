@@ -6,7 +6,7 @@
 use super::ir::{ConvShape, Window};
 
 /// Sizes and orientation of a batched matrix product; see [`super::ir::Contraction::MatMul`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatMulShape {
     pub batch: usize,
     pub m: usize,
@@ -208,7 +208,7 @@ pub fn avg_pool_grad(dy: &[f32], dx: &mut [f32], s: &Window) {
 }
 
 /// An axis between outer and inner ones, indexed by a list of `count` places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TakeShape {
     pub outer: usize,
     pub size: usize,

@@ -7,7 +7,7 @@
 use super::ir::{Access, BufferId};
 
 /// An axis of a strided read, outermost first in [`Read::axes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadAxis {
     pub size: usize,
     pub stride: i64,
