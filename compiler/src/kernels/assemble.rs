@@ -207,18 +207,27 @@ impl Merger<'_> {
 
     fn fit(&self, a: usize, b: usize) -> bool {
         let (one, other) = (&self.groups[a], &self.groups[b]);
-        // What only updates need may wait for more than what others wait for.
-        let (late_a, late_b) = (self.is_tail(one), self.is_tail(other));
-        let waits = match (late_a, late_b) {
-            (true, false) => self.ancestry.covers(b, a),
-            (false, true) => self.ancestry.covers(a, b),
-            (true, true) | (false, false) => true,
+        let (tail_a, tail_b) = (self.is_tail(one), self.is_tail(other));
+        let (covers_a, covers_b) = (self.ancestry.covers(a, b), self.ancestry.covers(b, a));
+        let small = one.space.as_ref().is_some_and(|s| s.elements() <= SMALL);
+        let waits = match (tail_a, tail_b) {
+            // Nothing waits for these.
+            (true, true) => true,
+            // Small ones share little and must not wait for one another.
+            (false, false) => !small || (covers_a && covers_b),
+            // The tail may wait for more than the others; and old values are read until it writes new ones.
+            (true, false) => covers_b && !self.updates(one),
+            (false, true) => covers_a && !self.updates(other),
         };
         waits
             && self.ancestry.independent(a, b)
             && one.roots.len() + other.roots.len() <= MAX_TENSORS
             && one.loads.union(&other.loads).count() <= MAX_TENSORS
             && join(one, other).is_some()
+    }
+
+    fn updates(&self, group: &Group) -> bool {
+        group.roots.iter().any(|(id, _)| self.dag.is_update(*id))
     }
 
     fn is_tail(&self, group: &Group) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! Nodes are taken in order. A map joins the clusters of its inputs that it reads in their own order, where the index spaces fit and no
 //! path leads out of a cluster and back into it; clusters that it connects become one. A reduction joins the
-//! cluster of its input. What only updates need (the *tail*: optimizer, moving averages) is clustered apart, so that nothing
-//! else waits for it. A node of its own kind (contractions, windows) is a unit by itself.
+//! cluster of its input. What comes after all contractions and makes updates only (the *tail*: optimizer, moving averages)
+//! is clustered apart, so that nothing else waits for it. A node of its own kind (contractions, windows) is a unit by itself.
 //!
 //! Invariant: units and their dependencies form no cycle.
 
@@ -18,7 +18,7 @@ pub struct Unit {
     pub space: Option<Space>,
     /// In topological order; empty where another unit has taken them in.
     pub members: Vec<usize>,
-    /// Whether only updates depend on it.
+    /// Whether it makes updates only, with no contraction after it.
     pub tail: bool,
 }
 
@@ -28,7 +28,7 @@ pub struct Units {
     /// The unit of each node; sources, constants and counts have none.
     pub of: Vec<Option<usize>>,
     ancestry: Ancestry,
-    /// Per node, whether only updates depend on it.
+    /// Per node, whether it belongs to the tail.
     tail: Vec<bool>,
 }
 
@@ -41,15 +41,14 @@ pub fn is_aligned(dag: &Dag, read: &Read) -> bool {
     from.is_map() && read.is_dense() && read.elements() == from.len
 }
 
-/// Which nodes only updates depend on.
+/// Which nodes neither a fixed node nor an output other than an update depends on.
 fn tail(dag: &Dag) -> Vec<bool> {
-    // Nodes that nothing reads are no one's concern; ports decide for themselves.
     let mut tail = vec![true; dag.nodes.len()];
     for (_, id) in dag.ports.iter().filter(|(_, id)| !dag.is_update(*id)) {
         tail[*id] = false;
     }
     for (id, node) in dag.nodes.iter().enumerate().rev() {
-        if !tail[id] {
+        if !tail[id] || matches!(node.op, Op::Fixed(_)) {
             node.inputs.iter().for_each(|r| tail[r.node] = false);
         }
     }
