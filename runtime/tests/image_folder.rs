@@ -238,13 +238,12 @@ fn a_file_damaged_later_gives_way_to_the_next_of_its_class() {
     let set = read(&path, PLAIN).unwrap();
     damage(&path.join("cat/4.png"));
     fs::remove_file(path.join("cat/0.png")).unwrap();
-    assert!(set.take_late_notices().is_empty());
+    assert_eq!(set.train.take_notice(), None);
     assert_eq!(tags(&set), [1, 1, 2, 3, 1, 10, 11, 12, 13, 14]);
-    let notices = set.take_late_notices();
-    assert_eq!(notices.len(), 1);
-    assert!(notices[0].message.starts_with("2 image files"));
+    let notice = set.train.take_notice().expect("two files were damaged");
+    assert!(notice.message.starts_with("2 image files"));
     assert_eq!(tags(&set)[4], 1);
-    assert!(set.take_late_notices().is_empty(), "told once");
+    assert_eq!(set.train.take_notice(), None, "told once");
 
     for i in 1..4 {
         fs::remove_file(path.join(format!("cat/{i}.png"))).unwrap();
