@@ -15,7 +15,7 @@ use sslc_grammar::span::Span;
 pub const MAX_DEPTH: usize = 10_000;
 
 /// How many expressions the evaluation of a spec may take.
-pub const MAX_WORK: u64 = 20_000_000;
+pub const MAX_WORK: u64 = 5_000_000;
 
 /// How many elements a list may have.
 const MAX_LIST: usize = 1_000_000;
