@@ -376,6 +376,10 @@ fn a_corrupt_image_is_refused_by_strict() {
 #[test]
 fn a_batch_larger_than_the_data() {
     let sslc = Sslc::with("a.ssl", TINY);
+    let per_epoch = TINY.replace("steps = 3", "epochs = 1");
+    sslc.write("epochs.ssl", per_epoch);
+    sslc.run(&["check", "epochs.ssl", "--set", "train.batch=6000"])
+        .fails(1, &["E0417", "5000"]);
     sslc.run(&["run", "a.ssl", "--set", "train.batch=6000"])
         .fails(3, &["E0612", "5000"]);
 }
@@ -392,7 +396,8 @@ fn a_run_directory_that_cannot_be_written() {
 
 #[test]
 fn a_batch_that_no_memory_holds() {
-    let sslc = Sslc::with("a.ssl", TINY);
+    let text = TINY.replace("fashion_mini()", "image_folder(\"photos\", channels: 1)");
+    let sslc = Sslc::with("a.ssl", text);
     let run = sslc.run(&["bench", "a.ssl", "--set", "train.batch=1000000000"]);
     run.fails(4, &["E07"]);
     let run = sslc.run(&["bench", "a.ssl", "--set", "train.batch=4000000"]);
@@ -569,7 +574,7 @@ fn fmt_formats_in_place_and_checks() {
     sslc.run(&["fmt", "--check", "a.ssl"]).succeeds_not();
     sslc.run(&["fmt", "a.ssl"]).succeeds();
     let text = fs::read_to_string(sslc.path().join("a.ssl")).unwrap();
-    assert_eq!(text, "data = fashion_mini()  # small\n");
+    assert_eq!(text, "data = fashion_mini() # small\n");
     sslc.run(&["fmt", "--check", "a.ssl"]).succeeds();
 }
 

@@ -9,6 +9,7 @@ use sslc_grammar::span::Sources;
 use sslc_runtime::data;
 use sslc_runtime::train::directory::RunDirectory;
 use sslc_runtime::train::{Ending, Event, Observer, Subject, train};
+use sslc_runtime::views::batch_too_large;
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub fn run(
     }
     super::warn(&compilation, reporter);
     let program = &compilation.program;
+    if images < program.train.batch {
+        return Err(batch_too_large(program.train.batch, images).into());
+    }
     let path = out.map_or_else(|| default_directory(&program.name), Path::to_owned);
     let graph = compilation.emit(Stage::Kernels, GraphFormat::Text)?;
     let mut files = resolved::files(&compilation, &spec.overrides);

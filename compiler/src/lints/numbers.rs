@@ -22,12 +22,12 @@ pub fn lint(program: &Program) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     if let Some(id) = find(&|id| is_variance_of_one_row(graph, id, program.train.batch)) {
         let warning = Diagnostic::new(codes::W0153, "batch norm sees one image only: batch is 1")
-            .help("give it a larger batch: batch norm of one row is its shift, whatever the image");
+            .help("give it a larger batch, so that its statistics speak of more than one image");
         found.push(labelled(
             graph,
             id,
             warning,
-            "its statistics are those of one row",
+            "its statistics are those of one image",
         ));
     }
     if let Some(id) = find(&|id| divides_by_zero(graph, id)) {

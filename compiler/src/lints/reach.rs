@@ -1,6 +1,6 @@
 //! What the gradient reaches: networks, targets, predictors.
 
-use crate::core::graph::{Graph, ValueId};
+use crate::core::graph::{Graph, Node, ValueId};
 use crate::core::ops;
 use crate::program::{NetworkRole, Program};
 use sslc_grammar::ast::Role;
@@ -54,6 +54,11 @@ fn network_of_parameters(program: &Program) -> BTreeMap<&str, usize> {
         .collect()
 }
 
+/// A stop-gradient on what is compared, not on the maximum that keeps an exponential finite.
+fn stops_a_side(graph: &Graph, node: &Node) -> bool {
+    node.is(&ops::STOP_GRADIENT) && !graph.node(node.args[0]).is(&ops::MAX)
+}
+
 /// What a network's parameters are to the loss.
 #[derive(Clone, Copy, Default)]
 struct Reach {
@@ -74,7 +79,7 @@ pub fn lint(program: &Program) -> Vec<Diagnostic> {
     let mut reach = vec![Reach::default(); program.networks.len()];
     let mut stopped = false;
     for (id, node) in graph.iter() {
-        stopped |= used[id.index()] && node.is(&ops::STOP_GRADIENT);
+        stopped |= used[id.index()] && stops_a_side(graph, node);
         if node.is(&ops::PARAM)
             && let Some(network) = networks.get(node.attrs.str("path"))
         {

@@ -48,6 +48,17 @@ impl Fact {
             .collect()
     }
 
+    fn without_views(&self) -> Fact {
+        Fact {
+            spread: self.spread.clone(),
+            segments: self
+                .segments
+                .iter()
+                .map(|(n, _)| (*n, Views::new()))
+                .collect(),
+        }
+    }
+
     fn with(spread: Spread, views: Views) -> Fact {
         Fact {
             spread,
@@ -64,6 +75,28 @@ pub fn facts(graph: &Graph) -> Vec<Fact> {
         facts.push(fact);
     }
     facts
+}
+
+/// As [`facts`], but of views only those whose images reach a row through trained parameters with gradient.
+/// `trainable` tells of each value whether it depends on such parameters.
+pub fn trained_facts(graph: &Graph, facts: &[Fact], trainable: &[bool]) -> Vec<Fact> {
+    let mut trained: Vec<Fact> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.iter() {
+        // Parameters meet images here: all that the op reads becomes trained.
+        let meets = node
+            .args
+            .iter()
+            .any(|a| trainable[a.index()] && facts[a.index()].spread == Spread::Free);
+        let fact = if node.is(&ops::VIEW) || node.is(&ops::STOP_GRADIENT) {
+            facts[id.index()].without_views()
+        } else if meets {
+            facts[id.index()].clone()
+        } else {
+            fact(graph, id, node, &trained)
+        };
+        trained.push(fact);
+    }
+    trained
 }
 
 fn fact(graph: &Graph, id: ValueId, node: &Node, facts: &[Fact]) -> Fact {

@@ -93,14 +93,7 @@ impl Loader {
         };
         let per_epoch = Batches::per_epoch(images, batches.batch, batches.drop_last);
         if batches.batch == 0 || (per_epoch == 0 && batches.order == Order::Shuffled) {
-            return Err(Diagnostic::new(
-                codes::E0612,
-                format!(
-                    "a batch of {} cannot be filled: there are {images} images",
-                    batches.batch
-                ),
-            )
-            .help(format!("write `batch = {images}` or less")));
+            return Err(batch_too_large(batches.batch, images));
         }
         let pool = ThreadPoolBuilder::new()
             .num_threads(batches.threads.max(1))
@@ -134,6 +127,17 @@ impl Loader {
         // Where the maker has ended nobody needs it, and it is dropped.
         let _ = self.used.send(batch);
     }
+}
+
+/// E0612: not one whole batch can be filled.
+pub fn batch_too_large(batch: usize, images: usize) -> Diagnostic {
+    Diagnostic::new(
+        codes::E0612,
+        format!("a batch of {batch} cannot be filled: there are {images} images"),
+    )
+    .help(format!(
+        "write `batch = {images}` or less: --set train.batch={images}"
+    ))
 }
 
 fn no_thread(e: &dyn Display) -> Diagnostic {

@@ -16,7 +16,7 @@ mod loader;
 mod planes;
 mod resample;
 
-pub use loader::{Batch, Batches, Loader, Order};
+pub use loader::{Batch, Batches, Loader, Order, batch_too_large};
 
 use crate::data::ImageRef;
 use crate::rng::{Domain, Stream};
