@@ -277,13 +277,8 @@ impl ColumnsPlan {
                     accumulate,
                 };
                 for run in &self.runs {
-                    let mut at = 0;
-                    let mut size = kernels.columns.len() - 1;
-                    while at < run.len {
-                        while at + (1 << size) > run.len {
-                            size -= 1;
-                        }
-                        kernels.columns[size](
+                    for (at, size) in kernels.cut(run.len) {
+                        (size.columns)(
                             a.add(run.offset + at),
                             offsets,
                             b,
@@ -292,7 +287,6 @@ impl ColumnsPlan {
                             self.output_row,
                             tile,
                         );
-                        at += 1 << size;
                     }
                 }
             }

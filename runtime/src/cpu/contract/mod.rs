@@ -130,7 +130,7 @@ impl PeakTile {
         assert!(level.available());
         let kernels = Kernels::new(level);
         PeakTile {
-            a: vec![1.0; kernels.wide.most_rows() * Self::INNER],
+            a: vec![1.0; kernels.wide.highest().height * Self::INNER],
             b: vec![1.0; kernels.wide.width * Self::INNER],
             kernels,
         }
@@ -139,13 +139,14 @@ impl PeakTile {
     /// Operations of one tile.
     pub fn flops(&self) -> f64 {
         let panel = &self.kernels.wide;
-        (2 * panel.most_rows() * panel.width * Self::INNER) as f64
+        (2 * panel.highest().height * panel.width * Self::INNER) as f64
     }
 
     /// Computes the tile `count` times.
     pub fn run(&self, count: usize) {
         let panel = &self.kernels.wide;
-        let rows = panel.most_rows();
+        let highest = panel.highest();
+        let rows = highest.height;
         let mut c = vec![0.0f32; rows * panel.width];
         let a: Vec<*const f32> = (0..rows)
             .map(|m| self.a[m * Self::INNER..].as_ptr())
@@ -163,13 +164,7 @@ impl PeakTile {
             // SAFETY: the level is available; A has `rows` rows of the segment's length, B as many rows of the panel's
             // width, C a row of that width for each of A's.
             unsafe {
-                panel.rows[panel.rows.len() - 1](
-                    a.as_ptr(),
-                    &[segment],
-                    self.b.as_ptr(),
-                    c.as_ptr(),
-                    tile,
-                );
+                (highest.rows)(a.as_ptr(), &[segment], self.b.as_ptr(), c.as_ptr(), tile);
             }
         }
     }

@@ -328,24 +328,17 @@ impl RowsPlan {
             columns: kernels.width.min(self.columns - first),
             accumulate,
         };
-        let mut at = 0;
-        let mut size = kernels.rows.len() - 1;
-        while at < pixels {
-            while at + (1 << size) > pixels {
-                size -= 1;
-            }
-            let count = 1 << size;
+        for (at, size) in kernels.cut(pixels) {
             let mut rows = [std::ptr::null(); MAX_TILE];
             let mut outputs = [std::ptr::null_mut(); MAX_TILE];
             // SAFETY: windows and outputs of the chunk's pixels.
             unsafe {
-                for m in 0..count {
+                for m in 0..size.height {
                     rows[m] = a.add(phase.inputs[at + m]);
                     outputs[m] = c.add(phase.outputs[at + m] + first);
                 }
-                kernels.rows[size](rows.as_ptr(), block, b, outputs.as_ptr(), tile);
+                (size.rows)(rows.as_ptr(), block, b, outputs.as_ptr(), tile);
             }
-            at += count;
         }
     }
 }

@@ -27,18 +27,40 @@ pub type RowsKernel = unsafe fn(*const *const f32, &[Segment], *const f32, *cons
 /// `C[m][·] (+)= Σ_p A[p][m] B[p][·]`: (A, offsets of A's places for each p, B, its row stride, C, its row stride, tile).
 pub type ColumnsKernel = unsafe fn(*const f32, &[usize], *const f32, usize, *mut f32, usize, Tile);
 
-/// Kernels of one panel width: for tiles of 2ⁱ rows, at index i.
+/// The kernels of one tile size.
+#[derive(Clone, Copy, Debug)]
+pub struct TileKernels {
+    /// Rows of the tile.
+    pub height: usize,
+    pub rows: RowsKernel,
+    pub columns: ColumnsKernel,
+}
+
+/// Kernels of one panel width, the highest tile first; the last has one row.
 #[derive(Clone, Debug)]
 pub struct Panel {
     pub width: usize,
-    pub rows: Vec<RowsKernel>,
-    pub columns: Vec<ColumnsKernel>,
+    pub tiles: Vec<TileKernels>,
 }
 
 impl Panel {
-    /// Rows of the largest tile.
-    pub fn most_rows(&self) -> usize {
-        1 << (self.rows.len() - 1)
+    /// The highest tile.
+    pub fn highest(&self) -> TileKernels {
+        self.tiles[0]
+    }
+
+    /// The tiles that `rows` rows are cut into: kernels and the first row of each.
+    pub fn cut(&self, rows: usize) -> impl Iterator<Item = (usize, TileKernels)> + '_ {
+        let mut at = 0;
+        let mut size = 0;
+        std::iter::from_fn(move || {
+            while size < self.tiles.len() && at + self.tiles[size].height > rows {
+                size += 1;
+            }
+            let tile = *self.tiles.get(size)?;
+            at += tile.height;
+            Some((at - tile.height, tile))
+        })
     }
 }
 
@@ -370,33 +392,39 @@ macro_rules! kernels {
             Kernels {
                 wide: Panel {
                     width: 2 * <$vector as Vector>::LANES,
-                    rows: vec![$(rows::<$wide, 2>),*],
-                    columns: vec![$(columns::<$wide, 2>),*],
+                    tiles: vec![$(TileKernels {
+                        height: $wide,
+                        rows: rows::<$wide, 2>,
+                        columns: columns::<$wide, 2>,
+                    }),*],
                 },
                 narrow: Panel {
                     width: <$vector as Vector>::LANES,
-                    rows: vec![$(rows::<$narrow, 1>),*],
-                    columns: vec![$(columns::<$narrow, 1>),*],
+                    tiles: vec![$(TileKernels {
+                        height: $narrow,
+                        rows: rows::<$narrow, 1>,
+                        columns: columns::<$narrow, 1>,
+                    }),*],
                 },
             }
         }
     };
 }
 
-kernels!(portable_kernels, Four, , wide: [1, 2, 4], narrow: [1, 2, 4, 8]);
+kernels!(portable_kernels, Four, , wide: [4, 2, 1], narrow: [8, 4, 2, 1]);
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx2_kernels,
     std::arch::x86_64::__m256,
     #[target_feature(enable = "avx2,fma")],
-    wide: [1, 2, 4],
-    narrow: [1, 2, 4, 8]
+    wide: [6, 4, 2, 1],
+    narrow: [8, 4, 2, 1]
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx512_kernels,
     std::arch::x86_64::__m512,
     #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")],
-    wide: [1, 2, 4, 8],
-    narrow: [1, 2, 4, 8, 16]
+    wide: [8, 4, 2, 1],
+    narrow: [16, 8, 4, 2, 1]
 );

@@ -324,6 +324,69 @@ leveled! {
     }
 }
 
+/// `dst[i] = a[i]` past the caches, where the level can; [`fence`] has to follow before another thread reads it.
+pub fn stream_loop(level: Level) -> UnaryLoop {
+    #[cfg(target_arch = "x86_64")]
+    mod x86 {
+        use std::arch::x86_64::*;
+
+        /// Elements before the next multiple of a cache line.
+        fn head(dst: *mut f32, n: usize) -> usize {
+            dst.align_offset(64).min(n)
+        }
+
+        #[target_feature(enable = "avx512f")]
+        pub unsafe fn avx512(dst: *mut f32, a: *const f32, n: usize) {
+            let head = head(dst, n);
+            // SAFETY: the blocks have `n` elements; the streamed part begins on a cache line.
+            unsafe {
+                std::ptr::copy_nonoverlapping(a, dst, head);
+                let mut i = head;
+                while i + 16 <= n {
+                    _mm512_stream_ps(dst.add(i), _mm512_loadu_ps(a.add(i)));
+                    i += 16;
+                }
+                std::ptr::copy_nonoverlapping(a.add(i), dst.add(i), n - i);
+            }
+        }
+
+        #[target_feature(enable = "avx2")]
+        pub unsafe fn avx2(dst: *mut f32, a: *const f32, n: usize) {
+            let head = head(dst, n);
+            // SAFETY: as above.
+            unsafe {
+                std::ptr::copy_nonoverlapping(a, dst, head);
+                let mut i = head;
+                while i + 8 <= n {
+                    _mm256_stream_ps(dst.add(i), _mm256_loadu_ps(a.add(i)));
+                    i += 8;
+                }
+                std::ptr::copy_nonoverlapping(a.add(i), dst.add(i), n - i);
+            }
+        }
+    }
+    unsafe fn portable(dst: *mut f32, a: *const f32, n: usize) {
+        // SAFETY: the blocks have `n` elements.
+        unsafe { std::ptr::copy_nonoverlapping(a, dst, n) }
+    }
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => x86::avx512,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => x86::avx2,
+        _ => portable,
+    }
+}
+
+/// Orders streamed stores before what follows.
+pub fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of SSE, which every x86-64 processor has.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// A reduction over the rows of a block: (acc, src, rows, lanes).
 pub type ColumnLoop = unsafe fn(*mut f64, *const f32, usize, usize);
 /// A reduction over the lanes of a block: (acc, acc stride, src, rows, lanes).

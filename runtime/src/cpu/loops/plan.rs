@@ -12,9 +12,11 @@ use sslc_compiler::kernels::ir::{Binary, Unary};
 
 /// The most points a block has.
 const MAX_BLOCK: usize = 1024;
-const MIN_BLOCK: usize = 256;
-/// Elements that the slots of a block may take, so that they stay in the first-level cache.
-const SLOT_BUDGET: usize = 6 * 1024;
+const MIN_BLOCK: usize = 512;
+/// Elements that a block's slots, loads and outputs may take together, so that they stay in the first-level cache.
+const BLOCK_BUDGET: usize = 5 * 1024;
+/// Elements of an output that goes past the caches: it would be gone from them before it is read again.
+const STREAMED: usize = 4 << 20;
 /// The most units a kernel is cut into.
 const MAX_UNITS: usize = 256;
 /// Steps times points that make a unit worth a thread's while (about 15 µs).
@@ -69,6 +71,8 @@ pub enum WriteKind {
     /// A step wrote it in its place.
     Done,
     Store,
+    /// Contiguous, and past the caches.
+    Stream,
     Reduce(Accumulator),
 }
 
@@ -131,7 +135,8 @@ impl LoopPlan {
         let mut block = MAX_BLOCK;
         loop {
             let plan = Builder::new(canon, level, block).build();
-            if plan.slots * block <= SLOT_BUDGET || block <= MIN_BLOCK {
+            let pieces = plan.slots + plan.loads.len() + plan.writes.len();
+            if pieces * block <= BLOCK_BUDGET || block <= MIN_BLOCK {
                 return plan;
             }
             block /= 2;
@@ -231,7 +236,14 @@ impl<'a> Builder<'a> {
         let innermost = self.plan.nest.last().map_or(0, |c| 1 << c.axis);
         let outer: Vec<bool> = depends.iter().map(|d| d & innermost == 0).collect();
         self.find_last_uses(&outer);
-        let direct = self.direct_outputs(&outer, &depends);
+        let mut direct = self.direct_outputs(&outer, &depends);
+        let streamed = self.canon.points() >= STREAMED;
+        let stream: Vec<bool> = (0..self.canon.outputs.len())
+            .map(|j| streamed && direct.contains(&Some(j)))
+            .collect();
+        if streamed {
+            direct.fill(None);
+        }
         // Outer values first: their slots are never given back, because inner steps of later blocks read them.
         for pass in [true, false] {
             for i in 0..self.canon.body.len() {
@@ -245,7 +257,7 @@ impl<'a> Builder<'a> {
         self.choose_units();
         for (j, output) in self.canon.outputs.iter().enumerate() {
             let done = direct[output.value] == Some(j);
-            self.write(output, done);
+            self.write(output, done, stream[j]);
         }
         self.plan
     }
@@ -534,10 +546,11 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn write(&mut self, output: &Output, done: bool) {
+    fn write(&mut self, output: &Output, done: bool, stream: bool) {
         let mut value = self.src(output.value);
         let kind = match output.reduce {
             None if done => WriteKind::Done,
+            None if stream => WriteKind::Stream,
             None => WriteKind::Store,
             Some(reduce) => WriteKind::Reduce(self.accumulator(output, reduce)),
         };

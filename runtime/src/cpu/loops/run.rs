@@ -1,7 +1,7 @@
 //! Runs a planned loop kernel: the block machine.
 
 use super::canon::{MAX_AXES, Place, Reduce};
-use super::ops::{self, ColumnLoop, RowLoop};
+use super::ops::{self, ColumnLoop, RowLoop, UnaryLoop};
 use super::plan::{Accumulator, LoopPlan, Src, Step, WriteKind};
 use crate::cpu::level::Level;
 use crate::cpu::pool::Pool;
@@ -18,6 +18,7 @@ pub struct LoopRunner {
     column_maxima: ColumnLoop,
     row_sums: RowLoop,
     row_maxima: RowLoop,
+    stream: UnaryLoop,
 }
 
 /// What a block is made from: addresses of this block's operands.
@@ -46,6 +47,7 @@ impl LoopRunner {
             column_maxima: ops::column_maxima(level),
             row_sums: ops::row_sums(level),
             row_maxima: ops::row_maxima(level),
+            stream: ops::stream_loop(level),
         }
     }
 
@@ -138,6 +140,7 @@ impl LoopRunner {
                 }
             }
             self.blocks(&mut block);
+            ops::fence();
             for write in &p.writes {
                 if let WriteKind::Reduce(a) = &write.kind
                     && !a.split
@@ -168,6 +171,10 @@ impl LoopRunner {
                     let value = block.address(write.value);
                     match &write.kind {
                         WriteKind::Done => {}
+                        WriteKind::Stream => {
+                            let n = block.rows * block.lanes;
+                            (self.stream)(block.address(Src::Output(j)), value, n);
+                        }
                         WriteKind::Store => block.store(j, &write.to, value),
                         WriteKind::Reduce(a) => self.reduce(block, a, value),
                     }

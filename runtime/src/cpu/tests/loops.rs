@@ -404,3 +404,35 @@ fn levels_agree_on_loops() {
         }
     }
 }
+
+/// An output too large for the caches takes another way to memory; its beginning and end are not on cache lines.
+#[test]
+fn large_outputs() {
+    let (rows, c) = (70_001, 61);
+    let mut draw = Draw::new(21);
+    let mut bench = Bench::default();
+    let x = bench.buffer(draw.numbers(rows * c));
+    let scale = bench.buffer(draw.numbers(c));
+    let y = bench.buffer(vec![0.5; rows * c + 2]);
+    bench.kernel(KernelKind::Loop(LoopKernel {
+        shape: vec![rows, c],
+        body: vec![
+            Inst::Load(access(x, 0, &[c as i64, 1])),
+            Inst::Load(access(scale, 0, &[0, 1])),
+            Inst::Binary(Binary::Mul, 0, 1),
+        ],
+        outputs: vec![LoopOutput {
+            value: 2,
+            combine: Combine::Store,
+            to: access(y, 1, &[c as i64, 1]),
+        }],
+    }));
+    for (level, after) in bench.run_all() {
+        let written = &after[2];
+        assert_eq!((written[0], written[rows * c + 1]), (0.5, 0.5));
+        for (i, x) in bench.contents[0].iter().enumerate() {
+            let want = x * bench.contents[1][i % c];
+            assert_eq!(written[i + 1], want, "{i}, {}", level.name());
+        }
+    }
+}
