@@ -361,6 +361,10 @@ impl Checker<'_> {
                 && extent(s.w, s.kernel, s.stride, s.padding) == Some(s.ow),
             || format!("the convolution's sizes do not fit each other: {s:?}"),
         )?;
+        // Windows with their padding, of the input and of the output's gradient, fit into memory's numbers.
+        let side = |out: usize| product(&[out, s.stride]).map(|n| n + s.kernel);
+        product(&[side(s.oh)?, side(s.ow)?, s.c])?;
+        product(&[s.oh + 2 * s.kernel, s.ow + 2 * s.kernel, s.k])?;
         self.len(x, &[s.n, s.h, s.w, s.c])?;
         self.len(y, &[s.n, s.oh, s.ow, s.k])?;
         self.len(w, &[s.kernel, s.kernel, s.c / s.groups, s.k])

@@ -19,7 +19,7 @@ pub fn exp2(x: f32) -> f32 {
     let p = p * f + 1.333_355_8e-3;
     let p = p * f + 9.618_129e-3;
     let p = p * f + 5.550_411e-2;
-    let p = p * f + 2.402_265_1e-1;
+    let p = p * f + 0.240_226_5;
     let p = p * f + std::f32::consts::LN_2;
     let p = p * f + 1.0;
     // In two steps, so that each factor is a normal number and a denormal result is rounded once.
@@ -243,6 +243,11 @@ mod tests {
         assert_eq!(erf(-0.0).to_bits(), (-0.0f32).to_bits());
         assert!(erf(f32::NAN).is_nan());
         let small = f32::from_bits(1000);
-        assert!(ulps(erf(small), f64::from(small) * 1.128_379_167_095_512_6) < 1.1);
+        assert!(
+            ulps(
+                erf(small),
+                f64::from(small) * std::f64::consts::FRAC_2_SQRT_PI
+            ) < 1.1
+        );
     }
 }

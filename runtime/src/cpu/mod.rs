@@ -7,7 +7,7 @@
 //! - [`check`]: verifies a program, once, when it is loaded.
 //! - [`math`]: elementary functions that vectorise.
 //! - [`loops`]: loop kernels.
-//! - [`contract`]: contractions.
+//! - [`contract`]: convolutions and matrix products.
 //! - [`indexed`]: indexed kernels.
 //! - [`peak`]: the machine's multiply-add rate.
 //!

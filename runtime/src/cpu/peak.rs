@@ -1,6 +1,6 @@
 //! The multiply-add rate of the machine, against which kernels are measured.
 
-use super::contract::PeakTile;
+use super::contract::simd::{Kernels, Segment, Tile};
 use super::level::Level;
 use super::pool::Pool;
 use std::time::{Duration, Instant};
@@ -26,6 +26,62 @@ fn measure(level: Level, threads: usize, time: Duration) -> f64 {
         best = best.max(flops / trial.elapsed().as_secs_f64());
         if start.elapsed() > time {
             return best;
+        }
+    }
+}
+
+/// A register tile over operands of its own, for measuring the machine's rate.
+struct PeakTile {
+    kernels: Kernels,
+    a: Vec<f32>,
+    b: Vec<f32>,
+}
+
+impl PeakTile {
+    /// Inner length of the tile.
+    const INNER: usize = 128;
+
+    /// The tile of a level, which the machine must have.
+    fn new(level: Level) -> PeakTile {
+        assert!(level.available());
+        let kernels = Kernels::new(level);
+        PeakTile {
+            a: vec![1.0; kernels.wide.highest().height * Self::INNER],
+            b: vec![1.0; kernels.wide.width * Self::INNER],
+            kernels,
+        }
+    }
+
+    /// Operations of one tile.
+    fn flops(&self) -> f64 {
+        let panel = &self.kernels.wide;
+        (2 * panel.highest().height * panel.width * Self::INNER) as f64
+    }
+
+    /// Computes the tile `count` times.
+    fn run(&self, count: usize) {
+        let panel = &self.kernels.wide;
+        let highest = panel.highest();
+        let rows = highest.height;
+        let mut c = vec![0.0f32; rows * panel.width];
+        let a: Vec<*const f32> = (0..rows)
+            .map(|m| self.a[m * Self::INNER..].as_ptr())
+            .collect();
+        let c: Vec<*mut f32> = c.chunks_mut(panel.width).map(<[f32]>::as_mut_ptr).collect();
+        let segment = Segment {
+            offset: 0,
+            len: Self::INNER,
+        };
+        let tile = Tile {
+            columns: panel.width,
+            accumulate: false,
+        };
+        for _ in 0..count {
+            // SAFETY: the level is available; A has `rows` rows of the segment's length, B as many rows of the panel's
+            // width, C a row of that width for each of A's.
+            unsafe {
+                (highest.rows)(a.as_ptr(), &[segment], self.b.as_ptr(), c.as_ptr(), tile);
+            }
         }
     }
 }

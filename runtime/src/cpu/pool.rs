@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// How often a worker looks for the next job before it goes to sleep.
+/// How often a thread looks for what it waits for before it goes to sleep.
 const SPINS: usize = 4_000;
 
 /// A unit of work: called with the thread's number and the unit's number.
@@ -27,8 +27,6 @@ unsafe impl Send for Job {}
 
 struct State {
     job: Option<Job>,
-    /// Workers that hold the job.
-    running: usize,
     stop: bool,
 }
 
@@ -36,6 +34,8 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     done: Condvar,
+    /// Workers that hold the job; changed under the lock only.
+    running: AtomicUsize,
     /// Counts jobs, so that a spinning worker sees a new one without the lock.
     epoch: AtomicU64,
     /// The next unit of the job to be taken.
@@ -84,7 +84,7 @@ impl Shared {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
             };
-            state.running += 1;
+            self.running.fetch_add(1, Ordering::Relaxed);
             drop(state);
             // SAFETY: `run` does not return while `running` is above 0, so the closure is alive.
             let work = unsafe { &*job.work };
@@ -94,9 +94,9 @@ impl Shared {
             if result.is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
             }
-            let mut state = self.lock();
-            state.running -= 1;
-            if state.running == 0 {
+            let _state = self.lock();
+            // Release: what the units wrote is seen by the thread that finds no worker left.
+            if self.running.fetch_sub(1, Ordering::Release) == 1 {
                 self.done.notify_one();
             }
         }
@@ -117,11 +117,11 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 job: None,
-                running: 0,
                 stop: false,
             }),
             wake: Condvar::new(),
             done: Condvar::new(),
+            running: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             next: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
@@ -188,11 +188,18 @@ struct Finish<'a>(&'a Shared);
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.job = None;
-        while state.running > 0 {
-            state = self
-                .0
+        let shared = self.0;
+        shared.lock().job = None;
+        // Mostly the last units are nearly done.
+        for _ in 0..SPINS {
+            if shared.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut state = shared.lock();
+        while shared.running.load(Ordering::Acquire) > 0 {
+            state = shared
                 .done
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);

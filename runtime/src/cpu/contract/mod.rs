@@ -6,7 +6,7 @@
 //! - [`columns`]: the filter's gradient, Aᵀ·B.
 mod columns;
 mod rows;
-mod simd;
+pub mod simd;
 mod window;
 
 use super::level::Level;
@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::scratch::Pointer;
 use columns::{ColumnsPlan, Run};
 use rows::{Phase, RowsPlan, Tap, WeightStrides, segments};
-use simd::{Kernels, Segment, Tile};
+use simd::Kernels;
 use sslc_compiler::kernels::ir::{Buffer, BufferId, Contraction, ConvShape};
 use window::{Chunks, Image, Reach, Windows};
 
@@ -25,7 +25,7 @@ const CHANNEL_BLOCK: std::ops::RangeInclusive<usize> = 16..=64;
 fn channel_block(channels: usize) -> usize {
     CHANNEL_BLOCK
         .rev()
-        .find(|b| channels % b == 0)
+        .find(|b| channels.is_multiple_of(*b))
         .unwrap_or(channels)
 }
 
@@ -109,62 +109,6 @@ impl ContractionPlan {
             match self {
                 ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared),
                 ContractionPlan::Columns(p) => p.run(pool, arena, threads, shared),
-            }
-        }
-    }
-}
-
-/// A register tile over operands of its own, for measuring the machine's rate.
-pub struct PeakTile {
-    kernels: Kernels,
-    a: Vec<f32>,
-    b: Vec<f32>,
-}
-
-impl PeakTile {
-    /// Inner length of the tile.
-    const INNER: usize = 128;
-
-    /// The tile of a level, which the machine must have.
-    pub fn new(level: Level) -> PeakTile {
-        assert!(level.available());
-        let kernels = Kernels::new(level);
-        PeakTile {
-            a: vec![1.0; kernels.wide.highest().height * Self::INNER],
-            b: vec![1.0; kernels.wide.width * Self::INNER],
-            kernels,
-        }
-    }
-
-    /// Operations of one tile.
-    pub fn flops(&self) -> f64 {
-        let panel = &self.kernels.wide;
-        (2 * panel.highest().height * panel.width * Self::INNER) as f64
-    }
-
-    /// Computes the tile `count` times.
-    pub fn run(&self, count: usize) {
-        let panel = &self.kernels.wide;
-        let highest = panel.highest();
-        let rows = highest.height;
-        let mut c = vec![0.0f32; rows * panel.width];
-        let a: Vec<*const f32> = (0..rows)
-            .map(|m| self.a[m * Self::INNER..].as_ptr())
-            .collect();
-        let c: Vec<*mut f32> = c.chunks_mut(panel.width).map(<[f32]>::as_mut_ptr).collect();
-        let segment = Segment {
-            offset: 0,
-            len: Self::INNER,
-        };
-        let tile = Tile {
-            columns: panel.width,
-            accumulate: false,
-        };
-        for _ in 0..count {
-            // SAFETY: the level is available; A has `rows` rows of the segment's length, B as many rows of the panel's
-            // width, C a row of that width for each of A's.
-            unsafe {
-                (highest.rows)(a.as_ptr(), &[segment], self.b.as_ptr(), c.as_ptr(), tile);
             }
         }
     }

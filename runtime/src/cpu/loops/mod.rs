@@ -2,9 +2,13 @@
 //!
 //! - [`canon`]: the canonical form of a kernel.
 //! - [`ranges`]: which elements an access touches.
-//! - [`plan`]: blocks, units and steps.
+//! - [`plan`]: what a plan is: blocks, units and steps.
+//! - [`build`]: making a plan.
 //! - [`ops`]: the instruction loops.
+//! - [`block`]: the steps of one block.
 //! - [`run`]: running a plan.
+mod block;
+mod build;
 pub mod canon;
 mod ops;
 pub mod plan;

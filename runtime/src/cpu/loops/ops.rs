@@ -223,9 +223,9 @@ unsafe fn some_column_sums<const WIDTH: usize>(
             }
             r += 1;
         }
-        for i in 0..WIDTH {
-            let sum = (sums[0][i] + sums[1][i]) + (sums[2][i] + sums[3][i]);
-            *acc.add(i) += f64::from(sum);
+        let [a, b, c, d] = sums;
+        for (i, a) in a.iter().enumerate() {
+            *acc.add(i) += f64::from((a + b[i]) + (c[i] + d[i]));
         }
     }
 }

@@ -1,0 +1,493 @@
+//! Makes the plan of a loop kernel: chooses blocks and units, and turns instructions into steps.
+
+use super::canon::{Canon, Op, Output, Place, Reduce};
+use super::ops;
+use super::plan::{Accumulator, Counter, LoopPlan, Src, Step, Write, WriteKind};
+use super::ranges::overlap;
+use crate::cpu::level::Level;
+
+/// The most points a block has.
+const MAX_BLOCK: usize = 1024;
+const MIN_BLOCK: usize = 512;
+/// Elements that a block's slots, loads and outputs may take together, so that they stay in the first-level cache.
+const BLOCK_BUDGET: usize = 5 * 1024;
+/// Elements of an output that goes past the caches: it would be gone from them before it is read again.
+const STREAMED: usize = 4 << 20;
+/// The most units a kernel is cut into.
+const MAX_UNITS: usize = 256;
+/// Steps times points that make a unit worth a thread's while (about 15 µs).
+const UNIT_WORK: usize = 400_000;
+/// The most f64 partial results of a split reduction.
+const MAX_PARTIALS: usize = 1 << 20;
+
+impl LoopPlan {
+    /// Plans a kernel for a level.
+    pub fn new(canon: &Canon, level: Level) -> LoopPlan {
+        let mut block = MAX_BLOCK;
+        loop {
+            let plan = Builder::new(canon, level, block).build();
+            let pieces = plan.slots + plan.loads.len() + plan.writes.len();
+            if pieces * block <= BLOCK_BUDGET || block <= MIN_BLOCK {
+                return plan;
+            }
+            block /= 2;
+        }
+    }
+}
+
+/// Where an instruction's value stands, and how often it changes.
+#[derive(Clone, Copy)]
+struct Value {
+    src: Src,
+    outer: bool,
+}
+
+struct Builder<'a> {
+    canon: &'a Canon,
+    plan: LoopPlan,
+    values: Vec<Option<Value>>,
+    /// For each instruction, the position of its last use by an inner step; `usize::MAX` for outputs' and outer values.
+    last_use: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(canon: &'a Canon, level: Level, block: usize) -> Builder<'a> {
+        let rank = canon.sizes.len();
+        let lane = rank - 1;
+        let row = rank.checked_sub(2);
+        let lane_size = canon.sizes[lane];
+        let lanes = lane_size.min(block);
+        let rows = match row {
+            Some(row) if lane_size <= block => (block / lane_size).clamp(1, canon.sizes[row]),
+            _ => 1,
+        };
+        let lane_reduced = canon.outputs.iter().any(|o| o.reduced[lane]);
+        // Lanes innermost where rows of several blocks are reduced, else rows, so that what belongs to a column is kept.
+        let lanes_inside = row.is_none() || (lane_reduced && lane_size > lanes);
+        let outside = (0..rank.saturating_sub(2)).map(|axis| Counter { axis, step: 1 });
+        let lane_counter = Counter {
+            axis: lane,
+            step: lanes,
+        };
+        let row_counter = row.map(|axis| Counter { axis, step: rows });
+        let nest = if lanes_inside {
+            outside.chain(row_counter).chain([lane_counter]).collect()
+        } else {
+            [lane_counter]
+                .into_iter()
+                .chain(outside)
+                .chain(row_counter)
+                .collect()
+        };
+        Builder {
+            canon,
+            plan: LoopPlan {
+                level,
+                sizes: canon.sizes.clone(),
+                row,
+                lane,
+                rows,
+                lanes,
+                nest,
+                loads: Vec::new(),
+                scalars: Vec::new(),
+                slots: 0,
+                outer_steps: Vec::new(),
+                steps: Vec::new(),
+                writes: Vec::new(),
+                unit_axis: 0,
+                unit_len: canon.sizes[0],
+                units: 1,
+                accumulators: 0,
+                split: false,
+            },
+            values: vec![None; canon.body.len()],
+            last_use: vec![0; canon.body.len()],
+            free: Vec::new(),
+        }
+    }
+
+    fn build(mut self) -> LoopPlan {
+        let depends = self.dependences();
+        let innermost = self.plan.nest.last().map_or(0, |c| 1 << c.axis);
+        let outer: Vec<bool> = depends.iter().map(|d| d & innermost == 0).collect();
+        self.find_last_uses(&outer);
+        let mut direct = self.direct_outputs(&outer, &depends);
+        let streamed = self.canon.points() >= STREAMED;
+        let stream: Vec<bool> = (0..self.canon.outputs.len())
+            .map(|j| streamed && direct.contains(&Some(j)))
+            .collect();
+        if streamed {
+            direct.fill(None);
+        }
+        // Outer values first: their slots are never given back, because inner steps of later blocks read them.
+        for pass in [true, false] {
+            for i in 0..self.canon.body.len() {
+                if outer[i] == pass
+                    && let Some(op) = &self.canon.body[i]
+                {
+                    self.instruction(i, op, self.in_block(depends[i]), pass, direct[i]);
+                }
+            }
+        }
+        self.choose_units();
+        for (j, output) in self.canon.outputs.iter().enumerate() {
+            let done = direct[output.value] == Some(j);
+            self.write(output, done, stream[j]);
+        }
+        self.plan
+    }
+
+    /// For each instruction, the set of axes its value depends on.
+    fn dependences(&self) -> Vec<u32> {
+        let mut depends: Vec<u32> = Vec::with_capacity(self.canon.body.len());
+        for op in &self.canon.body {
+            let d = match op {
+                Some(Op::Load(p)) => (0..p.strides.len())
+                    .filter(|a| p.strides[*a] != 0 || p.valid[*a].is_some())
+                    .fold(0, |d, a| d | 1 << a),
+                Some(Op::Index(a)) => 1 << a,
+                Some(op) => op.operands().fold(0, |d, r| d | depends[r]),
+                None => 0,
+            };
+            depends.push(d);
+        }
+        depends
+    }
+
+    /// Whether a value with these dependences differs within a block.
+    fn in_block(&self, depends: u32) -> bool {
+        depends & 1 << self.plan.lane != 0
+            || self
+                .plan
+                .row
+                .is_some_and(|row| self.plan.rows > 1 && depends & 1 << row != 0)
+    }
+
+    fn find_last_uses(&mut self, outer: &[bool]) {
+        for (i, op) in self.canon.body.iter().enumerate() {
+            if let Some(op) = op {
+                for r in op.operands() {
+                    self.last_use[r] = self.last_use[r].max(i);
+                }
+                if outer[i] {
+                    self.last_use[i] = usize::MAX;
+                }
+            }
+        }
+        for output in &self.canon.outputs {
+            self.last_use[output.value] = usize::MAX;
+        }
+    }
+
+    /// For each instruction, the output whose place its loop can write itself: contiguous, and read by no load.
+    fn direct_outputs(&self, outer: &[bool], depends: &[u32]) -> Vec<Option<usize>> {
+        let mut direct = vec![None; self.canon.body.len()];
+        for (j, output) in self.canon.outputs.iter().enumerate() {
+            let i = output.value;
+            let computed = matches!(
+                self.canon.body[i],
+                Some(Op::Unary(..) | Op::Binary(..) | Op::Select(..))
+            );
+            let alone = !self.canon.body.iter().flatten().any(|op| match op {
+                Op::Load(p) => overlap(p, &output.to, &self.canon.sizes),
+                _ => false,
+            });
+            if output.reduce.is_none()
+                && direct[i].is_none()
+                && computed
+                && !outer[i]
+                && self.in_block(depends[i])
+                && self.contiguous(&output.to)
+                && alone
+            {
+                direct[i] = Some(j);
+            }
+        }
+        direct
+    }
+
+    /// Whether every block of a place lies contiguously in the arena, wholly valid or in no range of `valid` at all.
+    fn contiguous(&self, place: &Place) -> bool {
+        let lane = self.plan.lane;
+        let rows_follow = self.plan.rows == 1
+            || self
+                .plan
+                .row
+                .is_some_and(|row| place.strides[row] == self.plan.lanes as i64);
+        (place.strides[lane] == 1 || self.plan.lanes == 1)
+            && rows_follow
+            && place.valid.iter().all(Option::is_none)
+    }
+
+    fn slot(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.plan.slots += 1;
+            self.plan.slots - 1
+        })
+    }
+
+    fn scalar(&mut self, value: f32) -> usize {
+        self.plan.scalars.push(value);
+        self.plan.scalars.len() - 1
+    }
+
+    fn push(&mut self, outer: bool, step: Step) {
+        if outer {
+            self.plan.outer_steps.push(step);
+        } else {
+            self.plan.steps.push(step);
+        }
+    }
+
+    fn src(&self, r: usize) -> Src {
+        // Operands stand before their users, and inner steps come after all outer ones.
+        self.values[r].map_or(Src::Scalar(0), |v| v.src)
+    }
+
+    /// The index of a scalar operand.
+    fn scalar_of(&self, r: usize) -> usize {
+        match self.src(r) {
+            Src::Scalar(s) => s,
+            _ => unreachable!("a value that is the same within a block has only such operands"),
+        }
+    }
+
+    fn instruction(
+        &mut self,
+        i: usize,
+        op: &Op,
+        in_block: bool,
+        outer: bool,
+        direct: Option<usize>,
+    ) {
+        let src = if in_block {
+            {
+                let kept_for_output = self.canon.outputs.iter().any(|o| o.value == i);
+                self.block_instruction(op, outer, direct, kept_for_output)
+            }
+        } else {
+            self.scalar_instruction(op, outer)
+        };
+        self.values[i] = Some(Value { src, outer });
+        if !outer {
+            let done: Vec<usize> = op.operands().filter(|r| self.last_use[*r] == i).collect();
+            for r in done {
+                if let Some(Value {
+                    src: Src::Slot(s),
+                    outer: false,
+                }) = self.values[r]
+                    && !self.free.contains(&s)
+                {
+                    self.free.push(s);
+                }
+            }
+        }
+    }
+
+    fn scalar_instruction(&mut self, op: &Op, outer: bool) -> Src {
+        let constant = match op {
+            Op::Const(v) => *v,
+            _ => 0.0,
+        };
+        let dst = self.scalar(constant);
+        let step = match op {
+            Op::Const(_) => return Src::Scalar(dst),
+            Op::Load(place) => {
+                self.plan.loads.push(place.clone());
+                Step::ScalarLoad(dst, self.plan.loads.len() - 1)
+            }
+            Op::Index(a) => Step::ScalarIndex(dst, *a),
+            Op::Unary(u, a) => Step::ScalarUnary(dst, *u, self.scalar_of(*a)),
+            Op::Binary(b, x, y) => {
+                Step::ScalarBinary(dst, *b, self.scalar_of(*x), self.scalar_of(*y))
+            }
+            Op::Select(c, x, y) => Step::ScalarSelect(
+                dst,
+                self.scalar_of(*c),
+                self.scalar_of(*x),
+                self.scalar_of(*y),
+            ),
+        };
+        self.push(outer, step);
+        Src::Scalar(dst)
+    }
+
+    fn block_instruction(
+        &mut self,
+        op: &Op,
+        outer: bool,
+        direct: Option<usize>,
+        kept_for_output: bool,
+    ) -> Src {
+        let level = self.plan.level;
+        if let Op::Load(place) = op {
+            self.plan.loads.push(place.clone());
+            let load = self.plan.loads.len() - 1;
+            // What an output stores later must not be read from where another output is stored before.
+            let overwritten = kept_for_output
+                && self
+                    .canon
+                    .outputs
+                    .iter()
+                    .any(|o| overlap(place, &o.to, &self.canon.sizes));
+            if self.contiguous(place) && !overwritten {
+                return Src::Load(load);
+            }
+            let slot = self.slot();
+            self.push(outer, Step::Fill(slot, load));
+            return Src::Slot(slot);
+        }
+        // A selection by a scalar needs its condition as a block.
+        let condition = match op {
+            Op::Select(c, ..) => Some(match self.src(*c) {
+                Src::Scalar(s) => {
+                    let slot = self.slot();
+                    self.push(outer, Step::Splat(slot, s));
+                    Src::Slot(slot)
+                }
+                src => src,
+            }),
+            _ => None,
+        };
+        let dst = match direct {
+            Some(j) => Src::Output(j),
+            None => Src::Slot(self.slot()),
+        };
+        let step = match (op, dst) {
+            (Op::Index(a), Src::Slot(slot)) if *a == self.plan.lane => Step::Lanes(slot),
+            (Op::Index(_), Src::Slot(slot)) => Step::Rows(slot),
+            (Op::Unary(u, a), _) => Step::Unary(ops::unary_loop(level, *u), dst, self.src(*a)),
+            (Op::Binary(b, x, y), _) => {
+                let (x, y) = (self.src(*x), self.src(*y));
+                let is_scalar = |s: Src| matches!(s, Src::Scalar(_));
+                let f = ops::binary_loop(level, *b, is_scalar(x), is_scalar(y));
+                Step::Binary(f, dst, x, y)
+            }
+            (Op::Select(_, x, y), _) => {
+                let (x, y) = (self.src(*x), self.src(*y));
+                let is_scalar = |s: Src| matches!(s, Src::Scalar(_));
+                let f = ops::select_loop(level, is_scalar(x), is_scalar(y));
+                Step::Select(f, dst, condition.unwrap_or(x), x, y)
+            }
+            _ => unreachable!(
+                "constants are scalar, loads are done, and an index has no output's place"
+            ),
+        };
+        self.push(outer, step);
+        if let (Op::Select(c, ..), Some(Src::Slot(slot))) = (op, condition)
+            && matches!(self.src(*c), Src::Scalar(_))
+            && !outer
+        {
+            self.free.push(slot);
+        }
+        dst
+    }
+
+    fn choose_units(&mut self) {
+        let canon = self.canon;
+        let work = canon.points() * (self.plan.steps.len() + canon.outputs.len() + 1);
+        let wanted = (work / UNIT_WORK).clamp(1, MAX_UNITS);
+        let mut best = None;
+        for (axis, &size) in canon.sizes.iter().enumerate() {
+            let granule = if axis == self.plan.lane {
+                self.plan.lanes
+            } else if Some(axis) == self.plan.row {
+                self.plan.rows
+            } else {
+                1
+            };
+            let chunks = size.div_ceil(granule);
+            let partial: usize = canon
+                .outputs
+                .iter()
+                .filter(|o| o.reduced[axis])
+                .map(|o| kept(&canon.sizes, o))
+                .sum();
+            let limit = MAX_PARTIALS
+                .checked_div(partial)
+                .unwrap_or(MAX_UNITS)
+                .max(1);
+            let units = chunks.min(wanted).min(limit);
+            let unit_len = chunks.div_ceil(units) * granule;
+            let units = size.div_ceil(unit_len);
+            // Beyond 16 units, a split without partial results is worth more than further units.
+            let merit = Some((units.min(16), partial == 0, units));
+            if merit > best {
+                best = merit;
+                self.plan.unit_axis = axis;
+                self.plan.unit_len = unit_len;
+                self.plan.units = units;
+            }
+        }
+    }
+
+    fn write(&mut self, output: &Output, done: bool, stream: bool) {
+        let mut value = self.src(output.value);
+        let kind = match output.reduce {
+            None if done => WriteKind::Done,
+            None if stream => WriteKind::Stream,
+            None => WriteKind::Store,
+            Some(reduce) => WriteKind::Reduce(self.accumulator(output, reduce)),
+        };
+        if let Src::Scalar(s) = value {
+            let outer = self.values[output.value].is_some_and(|v| v.outer);
+            if outer {
+                // Its slot has to last: none that inner steps use.
+                self.free.clear();
+            }
+            let slot = self.slot();
+            self.push(outer, Step::Splat(slot, s));
+            value = Src::Slot(slot);
+        }
+        self.plan.writes.push(Write {
+            value,
+            to: output.to.clone(),
+            kind,
+        });
+    }
+
+    fn accumulator(&mut self, output: &Output, reduce: Reduce) -> Accumulator {
+        let plan = &mut self.plan;
+        let rank = plan.sizes.len();
+        let mut strides = vec![0; rank];
+        let mut sizes = vec![1; rank];
+        let mut len = 1;
+        for axis in (0..rank).rev() {
+            if !output.reduced[axis] {
+                sizes[axis] = if axis == plan.unit_axis {
+                    plan.unit_len
+                } else {
+                    plan.sizes[axis]
+                };
+                strides[axis] = len;
+                len *= sizes[axis];
+            }
+        }
+        let split = plan.units > 1 && output.reduced[plan.unit_axis];
+        let offset = plan.accumulators;
+        plan.accumulators += len;
+        plan.split |= split;
+        Accumulator {
+            reduce,
+            strides,
+            sizes,
+            offset,
+            len,
+            rows_reduced: plan.row.is_none_or(|row| output.reduced[row]),
+            lanes_reduced: output.reduced[plan.lane],
+            split,
+        }
+    }
+}
+
+/// Number of results of a reduction.
+fn kept(sizes: &[usize], output: &Output) -> usize {
+    sizes
+        .iter()
+        .zip(&output.reduced)
+        .filter(|(_, r)| !**r)
+        .map(|(s, _)| s)
+        .product()
+}
