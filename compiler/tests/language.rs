@@ -451,3 +451,27 @@ fn pure_layers_may_be_made_anywhere() {
         "f32[4, 16]"
     );
 }
+
+#[test]
+fn modules_made_inside_functions_may_have_no_parameters() {
+    let module = "module act(d) {\n    inner = if d == 0 { relu() } else { linear(d) }\n    forward(x) = inner(x)\n}\n";
+    assert!(
+        with(&format!(
+            "{module}fn h(x) = act(0)(x)\nloss = mean(h(f(x1)))"
+        ))
+        .program
+        .is_some()
+    );
+    fails(
+        with(&format!(
+            "{module}fn h(x) = act(3)(x)\nloss = mean(h(f(x1)))"
+        )),
+        "E0302",
+        &["`linear`", "inside a function"],
+    );
+    fails(
+        with("fn h(x) = resnet18()(x)\nloss = mean(h(x1))"),
+        "E0302",
+        &["resnet18()"],
+    );
+}

@@ -24,7 +24,12 @@ fn works(text: &str) {
 #[track_caller]
 fn fails(text: &str, code: &str) {
     let outcome = with(text);
-    assert_eq!(outcome.codes, [code], "{}", &outcome.text[..outcome.text.len().min(2000)]);
+    assert_eq!(
+        outcome.codes,
+        [code],
+        "{}",
+        &outcome.text[..outcome.text.len().min(2000)]
+    );
 }
 
 #[test]
@@ -54,7 +59,10 @@ fn many_alternatives() {
 
 #[test]
 fn long_pipes_and_postfixes() {
-    works(&format!("let v = mean(ones(2)){}", " |> relu".repeat(20_000)));
+    works(&format!(
+        "let v = mean(ones(2)){}",
+        " |> relu".repeat(20_000)
+    ));
     works(&format!("let v = mean(ones(2, 2){})", ".T".repeat(20_000)));
     works(&format!("let v = {}1", "- ".repeat(20_000)));
     works(&format!("let v = 1{}", " ^ 1".repeat(20_000)));
@@ -70,15 +78,23 @@ fn deep_recursion_of_deep_expressions() {
     let open = "(".repeat(150);
     let close = ")".repeat(150);
     fails(
-        &format!("let v = down(250)\nfn down(n) = if n == 0 {{ 0 }} else {{ {open}down(n - 1){close} }}"),
+        &format!(
+            "let v = down(250)\nfn down(n) = if n == 0 {{ 0 }} else {{ {open}down(n - 1){close} }}"
+        ),
         "E0120",
     );
 }
 
 #[test]
 fn exponential_recursion() {
-    fails("let v = fib(60)\nfn fib(n) = if n < 2 { n } else { fib(n - 1) + fib(n - 2) }", "E0122");
-    fails("let v = sum([for i in 0..100000: [for j in 0..100000: 1][0]])", "E0122");
+    fails(
+        "let v = fib(60)\nfn fib(n) = if n < 2 { n } else { fib(n - 1) + fib(n - 2) }",
+        "E0122",
+    );
+    fails(
+        "let v = sum([for i in 0..100000: [for j in 0..100000: 1][0]])",
+        "E0122",
+    );
 }
 
 #[test]
@@ -92,7 +108,10 @@ fn nested_lists_that_share() {
         text.push_str(&format!("let a{i} = [a{}, a{}]\n", i - 1, i - 1));
     }
     fails(&format!("{text}let v = mean(a59)"), "E0104");
-    fails(&format!("{text}let v = if a59 == a58 {{ 1 }} else {{ 2 }}"), "E0116");
+    fails(
+        &format!("{text}let v = if a59 == a58 {{ 1 }} else {{ 2 }}"),
+        "E0116",
+    );
 }
 
 #[test]
@@ -107,17 +126,34 @@ fn a_network_that_applies_itself() {
 fn sizes_beyond_any_tensor() {
     fails("let v = sum(zeros(1000000000, 1000000000))", "E0205");
     fails("let v = sum(zeros(1, 1, 1, 1, 1, 1, 1))", "E0205");
-    fails("let v = sum(reshape(ones(4), [9000000000000000000, 9000000000000000000]))", "E0206");
+    fails(
+        "let v = sum(reshape(ones(4), [9000000000000000000, 9000000000000000000]))",
+        "E0206",
+    );
     fails("let v = sum(eye(100000000))", "E0205");
     fails("let v = 9223372036854775807 + 1", "E0112");
     fails("let v = 10 ^ 400 * 1.0", "E0112");
-    let outcome = framed("encoder f = sequential(conv2d(1000000000000, 3), global_avg_pool())\nloss = mean(f(x1) * f(x2))");
-    assert!(outcome.codes.iter().all(|c| c.starts_with("E02")), "{}", outcome.text);
+    let outcome = framed(
+        "encoder f = sequential(conv2d(1000000000000, 3), global_avg_pool())\nloss = mean(f(x1) * f(x2))",
+    );
+    assert!(
+        outcome.codes.iter().all(|c| c.starts_with("E02")),
+        "{}",
+        outcome.text
+    );
 }
 
 #[test]
 fn empty_and_strange_files() {
-    for text in ["", "# nothing\n", "\u{0}\u{1}\u{2}", "let", "loss = ", "}{", "data = data"] {
+    for text in [
+        "",
+        "# nothing\n",
+        "\u{0}\u{1}\u{2}",
+        "let",
+        "loss = ",
+        "}{",
+        "data = data",
+    ] {
         let outcome = run(text);
         assert!(outcome.program.is_none() && !outcome.codes.is_empty());
     }
@@ -137,5 +173,21 @@ train { epochs = 1, batch = 256, optimizer = sgd(0.1) }
 "#);
     assert!(outcome.program.is_some(), "{}", outcome.text);
     // Unoptimised and beside other tests; optimised it is a few tens of milliseconds.
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn very_many_errors() {
+    let outcome = with(&format!("let v = [{}]", "a, ".repeat(50_000)));
+    assert_eq!(outcome.codes.len(), 50_000);
+    assert!(outcome.codes.iter().all(|c| *c == "E0101"));
+}
+
+#[test]
+fn long_runs_of_calls() {
+    fails(&format!("let v = relu{}", "(1)".repeat(20_000)), "E0106");
 }

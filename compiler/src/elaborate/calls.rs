@@ -20,7 +20,7 @@ impl<'a> Elab<'a> {
     pub fn call(
         &mut self,
         callee: &Value,
-        name: &str,
+        name: Span,
         args: &'a [Arg],
         piped: Option<(Value, Span)>,
         span: Span,
@@ -71,38 +71,25 @@ impl<'a> Elab<'a> {
                 let mut values = Vec::with_capacity(given.len());
                 for g in given {
                     if let Some(key) = &g.name {
+                        let shown = self.short_text(name);
                         return Err(self.report(
                             Diagnostic::new(
                                 codes::E0108,
-                                format!("`{name}` is applied without argument names"),
+                                format!("`{shown}` is applied without argument names"),
                             )
                             .label(key.span, "not a name that `forward` takes")
-                            .help(format!("write `{name}(x)`")),
+                            .help(format!("write `{shown}(x)`")),
                         ));
                     }
                     values.push((g.value, g.span));
                 }
                 self.apply(*module, values, span)
             }
-            other => Err(self.not_callable(other, span, name)),
+            other => Err(self.not_callable(other, name)),
         }
     }
 
     /// Calls with evaluated arguments.
-    pub fn call_with(
-        &mut self,
-        callable: Callable,
-        _name: &str,
-        args: Vec<(Option<Ident>, Value, Span)>,
-        span: Span,
-    ) -> R<Value> {
-        let given = args
-            .into_iter()
-            .map(|(name, value, span)| Given { name, value, span })
-            .collect();
-        self.call_given(callable, given, span)
-    }
-
     pub fn call_given(&mut self, callable: Callable, given: Vec<Given>, span: Span) -> R<Value> {
         match callable {
             Callable::Builtin(b) => self.call_builtin(b, given, span),

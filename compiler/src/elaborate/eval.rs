@@ -4,6 +4,7 @@
 //! [`MAX_WORK`], so no spec overflows the stack or runs on for ever.
 
 use super::Elab;
+use super::args::Given;
 use super::scope::Scope;
 use super::values::{Bound, Callable, R, Reported, Value};
 use sslc_grammar::ast::{Block, ChainOp, Expr, ExprKind, Ident, Postfix, PostfixKind, UnaryOp};
@@ -298,7 +299,7 @@ impl<'a> Elab<'a> {
                     ops.next();
                     span = base.span.to(first.span);
                     match self.callee(name, base.span, scope) {
-                        Ok(callee) => self.call(&callee, name, args, None, span, scope),
+                        Ok(callee) => self.call(&callee, base.span, args, None, span, scope),
                         Err(Reported) => {
                             self.check_args(args, scope);
                             Err(Reported)
@@ -316,10 +317,7 @@ impl<'a> Elab<'a> {
             span = span.to(op.span);
             value = match &op.kind {
                 PostfixKind::Call(args) => match value {
-                    Ok(callee) => {
-                        let name = self.sources.text(before).to_string();
-                        self.call(&callee, &name, args, None, span, scope)
-                    }
+                    Ok(callee) => self.call(&callee, before, args, None, span, scope),
                     Err(Reported) => {
                         self.check_args(args, scope);
                         Err(Reported)
@@ -426,12 +424,11 @@ impl<'a> Elab<'a> {
                     return Err(Reported);
                 }
             };
-            let name = self.sources.text(callee_span).to_string();
             if self.makes_stage(&callee, &x, args) {
-                let made = self.call(&callee, &name, args, None, stage.span, scope)?;
+                let made = self.call(&callee, callee_span, args, None, stage.span, scope)?;
                 return self.feed(x, x_span, made, stage.span, whole);
             }
-            return self.call(&callee, &name, args, Some((x, x_span)), whole, scope);
+            return self.call(&callee, callee_span, args, Some((x, x_span)), whole, scope);
         }
         let f = match &stage.kind {
             ExprKind::Name(name) => self.stage(name, stage.span, scope)?,
@@ -459,8 +456,12 @@ impl<'a> Elab<'a> {
             },
             Value::Module(module) => self.apply(module, vec![(x, x_span)], whole),
             Value::Callable(callable) => {
-                let name = self.sources.text(f_span).to_string();
-                self.call_with(callable, &name, vec![(None, x, x_span)], whole)
+                let given = vec![Given {
+                    name: None,
+                    value: x,
+                    span: x_span,
+                }];
+                self.call_given(callable, given, whole)
             }
             other => Err(self.not_callable_in_pipe(&other, f_span)),
         }

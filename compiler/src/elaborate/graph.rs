@@ -4,7 +4,7 @@ use super::layers::NormUse;
 use super::values::NetworkId;
 use crate::core::builder::Builder;
 use crate::core::graph::{Attrs, Graph, ValueId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The key of equal values: op, attributes, equal arguments.
 type Key = (&'static str, Attrs, Vec<ValueId>);
@@ -21,6 +21,8 @@ pub struct Building {
     pub norm_uses: Vec<NormUse>,
     /// Random draws made so far.
     pub draws: usize,
+    /// Values that a top-level `let` has named.
+    pub lets: BTreeSet<ValueId>,
     canonical: Vec<ValueId>,
     by_key: HashMap<Key, ValueId>,
 }

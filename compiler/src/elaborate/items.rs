@@ -117,7 +117,9 @@ impl<'a> Elab<'a> {
         if node.is(&ops::VIEW) || node.is(&ops::PARAM) || node.is(&ops::LABELS) {
             return;
         }
-        self.g.b.name(v, name);
+        if self.g.lets.insert(v) {
+            self.g.b.name(v, name);
+        }
     }
 
     /// A batch of augmented images.

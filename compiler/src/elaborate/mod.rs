@@ -130,18 +130,10 @@ pub fn elaborate(
 
 /// Errors in the order of the text, each once.
 fn tidy(diagnostics: &mut Vec<Diagnostic>) {
-    let mut seen: Vec<(&'static str, Option<Span>, String)> = Vec::new();
+    let mut seen: BTreeSet<(&'static str, Option<Span>, String)> = BTreeSet::new();
     diagnostics.retain(|d| {
-        let key = (
-            d.code.name(),
-            d.labels.first().map(|l| l.span),
-            d.message.clone(),
-        );
-        let new = !seen.contains(&key);
-        if new {
-            seen.push(key);
-        }
-        new
+        let place = d.labels.first().map(|l| l.span);
+        seen.insert((d.code.name(), place, d.message.clone()))
     });
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| (l.span.file, l.span.start)));
 }

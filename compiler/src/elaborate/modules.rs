@@ -24,6 +24,8 @@ pub struct Module<'a> {
     pub span: Span,
     /// The network it belongs to, and its path there: `f.layer1.0`.
     pub home: Option<(NetworkId, String)>,
+    /// The body it was made in, where no parameters may be made.
+    pub inside: Option<Inside>,
     /// Size of the last axis that its parameters were made for, and the application that fixed it.
     pub input: Option<(usize, Span)>,
 }
@@ -61,6 +63,7 @@ impl<'a> Elab<'a> {
             kind,
             span,
             home: None,
+            inside: self.ctx.inside,
             input: None,
         });
         ModuleRef {
@@ -81,9 +84,6 @@ impl<'a> Elab<'a> {
         given: Vec<Given>,
         span: Span,
     ) -> R<Value> {
-        if let Some(inside) = self.ctx.inside {
-            return Err(self.built_inside(&ast.name.name, span, inside));
-        }
         let owner = self.defs[def.index()];
         let mut scope = Scope::top(owner.unit, owner.item);
         self.calls.push(span);
@@ -410,7 +410,8 @@ impl<'a> Elab<'a> {
         let inherent = scope.locals.len();
         let given = inherent..inherent + params.len();
         scope.locals.extend(params);
-        let outer = self.ctx.inside.take();
+        let made_inside = self.module(id).inside;
+        let outer = std::mem::replace(&mut self.ctx.inside, made_inside);
         let outer_sized = std::mem::replace(&mut self.ctx.sized, false);
         let constructor = self.module(id).span;
         self.calls.push(constructor);

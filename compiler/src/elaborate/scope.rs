@@ -47,6 +47,8 @@ impl Scope {
 
 /// The name that stands for the size of the input's last axis inside a module.
 pub const CHANNELS_IN: &str = "channels_in";
+/// How many errors may come with a near name.
+const MAX_SUGGESTIONS: usize = 200;
 const LABELS: &str = "labels";
 
 impl<'a> Elab<'a> {
@@ -119,7 +121,7 @@ impl<'a> Elab<'a> {
             return Err(self.too_early(name, span, found));
         }
         if let Some(value) = passed {
-            return Err(self.not_callable(&value, span, name));
+            return Err(self.not_callable(&value, span));
         }
         Err(self.unknown(name, span, scope, "function"))
     }
@@ -188,7 +190,17 @@ impl<'a> Elab<'a> {
         )
     }
 
-    pub fn not_callable(&mut self, value: &Value, span: Span, name: &str) -> Reported {
+    /// The text of a place, for a message.
+    pub fn short_text(&self, span: Span) -> String {
+        let text = self.sources.text(span);
+        match text.char_indices().nth(40) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.to_string(),
+        }
+    }
+
+    pub fn not_callable(&mut self, value: &Value, span: Span) -> Reported {
+        let name = self.short_text(span);
         let what = self.describe(value);
         self.report(
             Diagnostic::new(codes::E0106, format!("`{name}` cannot be called"))
@@ -215,8 +227,7 @@ impl<'a> Elab<'a> {
         let code = codes::E0101;
         let mut d = Diagnostic::new(code, format!("there is no {what} `{name}`"))
             .label(span, "not defined");
-        let near =
-            nearest(name, self.names_in_reach(scope).iter().map(|s| &**s)).map(str::to_string);
+        let near = self.near_name(name, scope);
         if let Some(near) = near {
             d = d.help(format!("did you mean `{near}`?"));
         } else if what == "function" {
@@ -235,6 +246,15 @@ impl<'a> Elab<'a> {
             || self.unit_name(name, scope.unit).is_some()
             || self.library(name).is_some()
             || name == LABELS
+    }
+
+    /// What was meant, perhaps. A spec with very many errors gets no more suggestions.
+    fn near_name(&self, name: &str, scope: &Scope) -> Option<String> {
+        if self.diagnostics.len() > MAX_SUGGESTIONS {
+            return None;
+        }
+        let names = self.names_in_reach(scope);
+        nearest(name, names.iter().map(|n| &**n)).map(str::to_string)
     }
 
     fn names_in_reach(&self, scope: &Scope) -> Vec<String> {
