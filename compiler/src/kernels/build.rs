@@ -126,6 +126,9 @@ impl Names<'_> {
             }
             name = note.name.as_deref().or(name);
         }
+        // A stored value's own name tells more than those of what went into it.
+        let mut stored = draft.writes.iter().filter_map(|id| self.note(*id));
+        name = stored.find_map(|note| note.name.as_deref()).or(name);
         if ops.len() > 4 {
             ops.truncate(3);
             ops.push("…");

@@ -111,6 +111,11 @@ impl Compiled {
         self.loaded.program()
     }
 
+    /// The luminal graph that runs: a chain of kernels.
+    pub fn graph(&self) -> &luminal::graph::Graph {
+        &self.graph
+    }
+
     /// The device's side of the program, for reading and writing single buffers.
     pub fn loaded(&self) -> &Rc<dyn Loaded> {
         &self.loaded

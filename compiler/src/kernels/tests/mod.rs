@@ -1,6 +1,8 @@
 //! Import, fusion, schedule and plan against the reference, and the shapes of the kernels they make.
 
+mod forms;
 mod net;
+mod plans;
 
 use super::compile::Compiled;
 use super::interp::Interpreter;

@@ -1,0 +1,197 @@
+//! What kernels come out: fusion of a batch norm, text forms, names.
+
+use super::net;
+use crate::core::autodiff::gradients;
+use crate::core::builder::Builder;
+use crate::core::graph::{Graph, ValueId};
+use crate::core::ops;
+use crate::core::simplify::simplify;
+use crate::kernels::build::{Interface, build};
+use crate::kernels::ir::{Combine, KernelKind, KernelProgram, LoopKernel};
+use crate::kernels::text;
+use crate::lower::lower;
+
+pub fn program(graph: &Graph) -> KernelProgram {
+    let lowered = lower(graph);
+    build(&lowered.graph, &Interface::of(&lowered))
+}
+
+/// A pointwise convolution, batch norm and relu of images of 4096 elements, and their gradients.
+fn norm_and_relu() -> Graph {
+    let mut b = Builder::new();
+    let shape = [8, 8, 8, 8];
+    let x = b.push(
+        &ops::VIEW,
+        &[],
+        vec![("name", "x".into()), ("shape", shape.as_slice().into())],
+    );
+    let w = b.param("f.conv.weight", &[1, 1, 8, 8]);
+    let attrs = vec![
+        ("stride", 1usize.into()),
+        ("padding", 0usize.into()),
+        ("groups", 1usize.into()),
+    ];
+    let h = b.push(&ops::CONV2D, &[x, w], attrs);
+    let h = b.name(h, "f.conv");
+    let (gamma, beta) = (b.param("f.bn.weight", &[8]), b.param("f.bn.bias", &[8]));
+    let axes = [0, 1, 2];
+    let mean = b.mean(h, &axes);
+    let var = b.variance(h, mean, &axes);
+    let var = b.offset(var, 1e-5);
+    let std = b.sqrt(var);
+    let wide: Vec<ValueId> = [mean, std, gamma, beta]
+        .iter()
+        .map(|v| b.broadcast(*v, &shape, &[3]))
+        .collect();
+    let centred = b.sub(h, wide[0]);
+    let normal = b.div(centred, wide[1]);
+    let scaled = b.mul(normal, wide[2]);
+    let y = b.add(scaled, wide[3]);
+    let y = b.name(y, "f.bn");
+    let y = b.unary(&ops::RELU, y);
+    let attrs = vec![
+        ("kernel", 2usize.into()),
+        ("stride", 2usize.into()),
+        ("padding", 0usize.into()),
+    ];
+    let pooled = b.push(&ops::MAX_POOL, &[y], attrs);
+    let square = b.mul(pooled, pooled);
+    let loss = b.sum_all(square);
+    b.output("loss", loss);
+    for (path, (v, grad)) in ["f.conv.weight", "f.bn.weight", "f.bn.bias"]
+        .into_iter()
+        .zip(
+            [w, gamma, beta]
+                .into_iter()
+                .zip(gradients(&mut b, loss, &[w, gamma, beta])),
+        )
+    {
+        let lr = b.schedule("lr");
+        let change = b.mul(grad.unwrap(), lr);
+        let next = b.sub(v, change);
+        b.output(format!("param/{path}"), next);
+    }
+    simplify(&b.graph)
+}
+
+/// Loop kernels over at least so many points.
+fn large(program: &KernelProgram, points: usize) -> Vec<&LoopKernel> {
+    let loops = program.kernels.iter().filter_map(|k| match &k.kind {
+        KernelKind::Loop(kernel) => Some(kernel),
+        KernelKind::Indexed(_) | KernelKind::Contraction(_) => None,
+    });
+    loops
+        .filter(|k| k.shape.iter().product::<usize>() >= points)
+        .collect()
+}
+
+#[test]
+fn batch_norm_takes_five_passes_and_stores_two_tensors() {
+    let program = program(&norm_and_relu());
+    let passes = large(&program, 4096);
+    let stores: Vec<usize> = passes
+        .iter()
+        .map(|k| {
+            k.outputs
+                .iter()
+                .filter(|o| o.combine == Combine::Store)
+                .count()
+        })
+        .collect();
+    let sums: Vec<usize> = passes
+        .iter()
+        .map(|k| k.outputs.len())
+        .zip(&stores)
+        .map(|(n, s)| n - s)
+        .collect();
+    // Forward: the mean's sum, the variance's, the output. Backward: both sums in one pass, the gradient.
+    assert_eq!((stores, sums), (vec![0, 0, 1, 0, 1], vec![1, 1, 0, 2, 0]));
+    // The axes before the channels are one.
+    assert!(passes.iter().all(|k| k.shape == [512, 8]));
+}
+
+#[test]
+fn text_form() {
+    insta::assert_snapshot!(text::text(&program(&norm_and_relu())));
+}
+
+#[test]
+fn the_text_is_the_same_twice_and_the_other_forms_hold_every_kernel() {
+    let graph = net::step(net::TINY);
+    let (one, other) = (program(&graph), program(&graph));
+    assert_eq!(text::text(&one), text::text(&other));
+    assert_eq!(text::json(&one), text::json(&other));
+    let json = text::json(&one);
+    assert_eq!(
+        json["program"]["kernels"].as_array().unwrap().len(),
+        one.kernels.len()
+    );
+    assert_eq!(json["costs"].as_array().unwrap().len(), one.kernels.len());
+    let dot = text::dot(&one);
+    assert_eq!(
+        dot.matches(" [label=\"").count() - dot.matches("->").count(),
+        one.kernels.len()
+    );
+}
+
+#[test]
+fn costs_count_multiplications_and_tensors() {
+    let program = program(&norm_and_relu());
+    let conv = program
+        .kernels
+        .iter()
+        .position(|k| k.name == "conv2d f.conv")
+        .unwrap();
+    assert_eq!(program.flops(conv), 2 * 512 * 8 * 8);
+    assert_eq!(program.bytes(conv), 4 * (4096 + 64 + 4096));
+    let sum = program
+        .kernels
+        .iter()
+        .position(|k| k.name.starts_with("sum"))
+        .unwrap();
+    assert_eq!(
+        (program.flops(sum), program.bytes(sum)),
+        (4096, 4 * (4096 + 8))
+    );
+}
+
+/// Sums over other axes than the last, one-hot rows, shared counts: what losses are made of.
+#[test]
+fn constants_and_counts_are_no_tensors() {
+    let mut b = Builder::new();
+    let x = b.param("x", &[16, 16]);
+    let (rows, columns) = (b.iota(&[16, 16], 0), b.iota(&[16, 16], 1));
+    let diagonal = b.eq(rows, columns);
+    let zero = b.scalar(0.0);
+    let off = b.select(diagonal, zero, x);
+    let sum = b.sum_all(off);
+    b.output("y", sum);
+    let program = program(&b.graph);
+    assert_eq!(
+        (program.kernels.len(), program.buffers.len()),
+        (1, 2),
+        "{}",
+        text::text(&program)
+    );
+}
+
+/// A value of scalars that a large kernel needs is made once, in a kernel of its own.
+#[test]
+fn scalars_are_not_computed_at_every_point() {
+    let mut b = Builder::new();
+    let x = b.param("x", &[64, 64]);
+    let sum = b.sum_all(x);
+    let root = b.sqrt(sum);
+    let inverse = {
+        let one = b.scalar(1.0);
+        b.div(one, root)
+    };
+    let y = b.mul(x, inverse);
+    b.output("y", y);
+    let program = program(&b.graph);
+    let shapes: Vec<usize> = large(&program, 1)
+        .iter()
+        .map(|k| k.shape.iter().product())
+        .collect();
+    assert_eq!(shapes, [4096, 1, 4096]);
+}

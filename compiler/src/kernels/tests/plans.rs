@@ -1,0 +1,196 @@
+//! Memory: places, updates over old values, and what the verifier finds.
+
+use super::forms::program;
+use super::net;
+use crate::core::builder::Builder;
+use crate::core::graph::Graph;
+use crate::exec::Executor;
+use crate::kernels::compile::{Compiled, KernelOp};
+use crate::kernels::interp::Interpreter;
+use crate::kernels::ir::{BufferId, BufferKind, Inst, KernelKind, KernelProgram};
+use crate::kernels::{text, verify::verify};
+use crate::lower::lower;
+
+/// Parameters `a` and `b` that take each other's values, and a sum of both.
+fn swap() -> Graph {
+    let mut g = Builder::new();
+    let (a, b) = (g.param("a", &[3]), g.param("b", &[3]));
+    let sum = g.add(a, b);
+    g.output("sum", sum);
+    g.output("param/a", b);
+    g.output("param/b", a);
+    g.graph
+}
+
+#[test]
+fn parameters_can_swap_their_values() {
+    let mut compiled = Compiled::new(&swap(), &Interpreter).unwrap();
+    compiled.set("param/a", &[1.0, 2.0, 3.0]);
+    compiled.set("param/b", &[4.0, 5.0, 6.0]);
+    compiled.run();
+    let mut out = Vec::new();
+    compiled.get("param/a", &mut out);
+    assert_eq!(out, [4.0, 5.0, 6.0]);
+    compiled.get("param/b", &mut out);
+    assert_eq!(out, [1.0, 2.0, 3.0]);
+    compiled.get("sum", &mut out);
+    assert_eq!(out, [5.0, 7.0, 9.0]);
+}
+
+#[test]
+fn an_update_is_written_over_the_old_value() {
+    let mut b = Builder::new();
+    let w = b.param("w", &[4, 4]);
+    let x = b.param("x", &[4, 4]);
+    let y = b.matmul(x, w, false, false);
+    b.output("y", y);
+    let next = b.add(w, y);
+    b.output("param/w", next);
+    let program = program(&b.graph);
+    // The product reads the old weights, so it comes first, and nothing is copied.
+    assert_eq!(program.kernels.len(), 2, "{}", text::text(&program));
+    assert!(
+        program
+            .buffers
+            .iter()
+            .all(|b| b.kind != BufferKind::Temporary)
+    );
+}
+
+/// Reading the old value in another order than it is written needs the old value whole.
+#[test]
+fn an_update_that_reads_transposed_is_copied() {
+    let mut b = Builder::new();
+    let w = b.param("w", &[3, 3]);
+    let t = b.transpose(w, &[1, 0]);
+    let next = b.add(w, t);
+    b.output("param/w", next);
+    let mut compiled = Compiled::new(&b.graph, &Interpreter).unwrap();
+    assert_eq!(compiled.program().kernels.len(), 2);
+    compiled.set("param/w", &[0., 1., 2., 3., 4., 5., 6., 7., 8.]);
+    compiled.run();
+    let mut out = Vec::new();
+    compiled.get("param/w", &mut out);
+    assert_eq!(out, [0., 4., 8., 4., 8., 12., 8., 12., 16.]);
+}
+
+#[test]
+fn temporaries_share_places() {
+    // Ten products in a row need two places.
+    let mut b = Builder::new();
+    let mut x = b.param("x", &[64, 64]);
+    let w = b.param("w", &[64, 64]);
+    for _ in 0..10 {
+        x = b.matmul(x, w, false, false);
+    }
+    let loss = b.sum_all(x);
+    b.output("loss", loss);
+    let program = program(&b.graph);
+    let fixed = 2 * 4096 + 16;
+    assert_eq!(
+        program.arena_len,
+        fixed + 2 * 4096,
+        "{}",
+        text::text(&program)
+    );
+}
+
+#[test]
+fn a_map_takes_the_place_of_what_dies() {
+    let mut b = Builder::new();
+    let (x, w) = (b.param("x", &[64, 64]), b.param("w", &[64, 64]));
+    let y = b.matmul(x, w, false, false);
+    let y = b.exp(y);
+    let z = b.matmul(y, w, false, false);
+    b.output("z", z);
+    let program = program(&b.graph);
+    assert_eq!(program.arena_len, 4 * 4096, "{}", text::text(&program));
+}
+
+/// The compiled graph is a chain of kernels without data edges, and keeps no tensors.
+#[test]
+fn luminal_runs_a_chain_of_kernels() {
+    let graph = net::step(net::TINY);
+    let mut compiled = Compiled::new(&graph, &Interpreter).unwrap();
+    let chain = compiled.graph();
+    let kernels = compiled.program().kernels.len();
+    assert_eq!(
+        (chain.graph.node_count(), chain.graph.edge_count()),
+        (kernels, kernels - 1)
+    );
+    assert!(chain.graph.edge_weights().all(|e| e.is_schedule()));
+    let ops = chain
+        .graph
+        .node_weights()
+        .map(|op| op.as_any().downcast_ref::<KernelOp>().unwrap().kernel);
+    assert!(ops.eq(0..kernels));
+    compiled.run();
+    assert!(compiled.graph().tensors.is_empty());
+}
+
+/// Breaks a sound program and returns what the verifier says.
+fn broken(f: impl FnOnce(&mut KernelProgram)) -> String {
+    let mut b = Builder::new();
+    let (x, w) = (b.param("x", &[16, 16]), b.param("w", &[16, 16]));
+    let y = b.matmul(x, w, false, false);
+    let z = b.matmul(y, w, false, false);
+    let sum = b.add(y, z);
+    b.output("sum", sum);
+    let lowered = lower(&b.graph);
+    let interface = crate::kernels::build::Interface::of(&lowered);
+    let mut program = crate::kernels::build::build(&lowered.graph, &interface);
+    assert_eq!(verify(&program), Vec::<String>::new());
+    f(&mut program);
+    verify(&program).join("\n")
+}
+
+fn first_loop(program: &mut KernelProgram) -> &mut crate::kernels::ir::LoopKernel {
+    let found = program.kernels.iter_mut().find_map(|k| match &mut k.kind {
+        KernelKind::Loop(kernel) => Some(kernel),
+        KernelKind::Indexed(_) | KernelKind::Contraction(_) => None,
+    });
+    found.unwrap()
+}
+
+/// What the verifier must say, and what it is to find.
+type Fault = (&'static str, fn(&mut KernelProgram));
+
+#[test]
+fn the_verifier_finds_what_is_broken() {
+    let cases: [Fault; 8] = [
+        ("begins at", |p| p.buffers[0].offset += 1),
+        ("ends outside of the arena", |p| p.arena_len -= 16),
+        ("places 0 to 510 of buffer", |p| {
+            if let Inst::Load(access) = &mut first_loop(p).body[0] {
+                access.strides[0] = 2;
+            }
+        }),
+        ("uses one that is not set yet", |p| {
+            if let Some(Inst::Binary(_, _, b)) = first_loop(p).body.last_mut() {
+                *b = 9;
+            }
+        }),
+        ("there is no register 7", |p| {
+            first_loop(p).outputs[0].value = 7
+        }),
+        ("before it is written", |p| p.kernels.swap(0, 1)),
+        ("share a place and a time", |p| {
+            let temporaries: Vec<usize> = (0..p.buffers.len())
+                .filter(|b| p.buffers[*b].kind == BufferKind::Temporary)
+                .collect();
+            p.buffers[temporaries[1]].offset = p.buffers[temporaries[0]].offset;
+        }),
+        ("there is no buffer 99", |p| {
+            let mut first = true;
+            crate::kernels::bind::rename(&mut p.kernels[0].kind, |b| {
+                if std::mem::take(&mut first) {
+                    *b = BufferId(99);
+                }
+            });
+        }),
+    ];
+    for (message, f) in cases {
+        let said = broken(f);
+        assert!(said.contains(message), "{message}: {said}");
+    }
+}
