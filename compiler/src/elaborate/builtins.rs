@@ -7,7 +7,7 @@ use super::Elab;
 use super::args::{Args, SignatureParam, parse_signature};
 use super::calls::Kinds;
 use super::values::{R, Value};
-use super::{data, layer_calls, optimizers, schedules, shapes, tensors, views};
+use super::{data, layer_calls, optimizers, reductions, schedules, shapes, tensors, views};
 use crate::core::ops::{Arity, Op, REGISTRY, Surface};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,7 +78,7 @@ impl Builtin {
         match self.run {
             Run::Call(f) => f(el, args),
             Run::Elementwise(op) => tensors::elementwise(el, args, op),
-            Run::Reduction(op) => tensors::reduction(el, args, op),
+            Run::Reduction(op) => reductions::reduction(el, args, op),
         }
     }
 
@@ -133,18 +133,18 @@ use Section::{Data, General, Layer, Optimizer, Schedule, Tensor, View};
 static ROWS: &[Builtin] = &[
     row("clamp", "clamp(x, min: none, max: none)", "x, but at least min and at most max.", Tensor, tensors::clamp),
     row("where", "where(mask, a, b)", "a where the mask holds, else b; it selects and never multiplies.", Tensor, tensors::select),
-    row("mean", "mean(x, axis: all, keep: false)", "The mean over axes.", Tensor, tensors::mean),
-    row("var", "var(x, axis: all, keep: false, unbiased: false)", "The variance over axes: mean (x − mean)², over n − 1 if unbiased.", Tensor, tensors::var),
-    row("std", "std(x, axis: all, keep: false, unbiased: false)", "The square root of the variance; its gradient at 0 is 0.", Tensor, tensors::std),
-    row("logsumexp", "logsumexp(x, axis: all, keep: false)", "log Σ exp x, without overflow.", Tensor, tensors::logsumexp),
-    row("argmax", "argmax(x, axis: all, keep: false)", "The position of the first maximum.", Tensor, tensors::argmax),
-    row("norm", "norm(x, axis: all, keep: false)", "The Euclidean norm; its gradient at 0 is 0.", Tensor, tensors::norm),
-    row("softmax", "softmax(x, axis: -1)", "exp x / Σ exp x.", Tensor, tensors::softmax),
-    row("log_softmax", "log_softmax(x, axis: -1)", "x − log Σ exp x.", Tensor, tensors::log_softmax),
-    row("l2_normalize", "l2_normalize(x, axis: -1, eps: 1e-12)", "x / max(‖x‖, eps).", Tensor, tensors::l2_normalize),
-    row("cosine_similarity", "cosine_similarity(a, b, eps: 1e-8)", "a·b / (max(‖a‖, eps) · max(‖b‖, eps)) for each row: [B].", Tensor, tensors::cosine_similarity),
-    row("standardize", "standardize(x, axis: 0, eps: 1e-5)", "(x − mean) / √(variance + eps), the variance biased.", Tensor, tensors::standardize),
-    row("cross_entropy", "cross_entropy(logits, index)", "−log softmax at the index, for each row: [B].", Tensor, tensors::cross_entropy),
+    row("mean", "mean(x, axis: all, keep: false)", "The mean over axes.", Tensor, reductions::mean),
+    row("var", "var(x, axis: all, keep: false, unbiased: false)", "The variance over axes: mean (x − mean)², over n − 1 if unbiased.", Tensor, reductions::var),
+    row("std", "std(x, axis: all, keep: false, unbiased: false)", "The square root of the variance; its gradient at 0 is 0.", Tensor, reductions::std),
+    row("logsumexp", "logsumexp(x, axis: all, keep: false)", "log Σ exp x, without overflow.", Tensor, reductions::logsumexp),
+    row("argmax", "argmax(x, axis: all, keep: false)", "The position of the first maximum.", Tensor, reductions::argmax),
+    row("norm", "norm(x, axis: all, keep: false)", "The Euclidean norm; its gradient at 0 is 0.", Tensor, reductions::norm),
+    row("softmax", "softmax(x, axis: -1)", "exp x / Σ exp x.", Tensor, reductions::softmax),
+    row("log_softmax", "log_softmax(x, axis: -1)", "x − log Σ exp x.", Tensor, reductions::log_softmax),
+    row("l2_normalize", "l2_normalize(x, axis: -1, eps: 1e-12)", "x / max(‖x‖, eps).", Tensor, reductions::l2_normalize),
+    row("cosine_similarity", "cosine_similarity(a, b, eps: 1e-8)", "a·b / (max(‖a‖, eps) · max(‖b‖, eps)) for each row: [B].", Tensor, reductions::cosine_similarity),
+    row("standardize", "standardize(x, axis: 0, eps: 1e-5)", "(x − mean) / √(variance + eps), the variance biased.", Tensor, reductions::standardize),
+    row("cross_entropy", "cross_entropy(logits, index)", "−log softmax at the index, for each row: [B].", Tensor, reductions::cross_entropy),
 
     row("transpose", "transpose(x, axes…)", "Axis i of the result is axis axes[i] of x; without axes, their order is reversed.", Tensor, shapes::transpose),
     row("reshape", "reshape(x, shape…)", "The same elements in another shape; one size may be -1.", Tensor, shapes::reshape),

@@ -1,12 +1,14 @@
 //! Elaboration: a spec is evaluated with symbolic tensors; what remains is a [`Program`].
 //!
 //! - [`units`]: the files, their imports and top-level names. [`scope`]: what a name means where it stands.
-//! - [`values`]: what expressions evaluate to. [`eval`]: expressions. [`arith`]: operators and broadcasting.
+//! - [`values`]: what expressions evaluate to. [`eval`]: expressions. [`arith`]: operators. [`broadcast`]: operands.
 //! - [`calls`], [`args`], [`builtins`]: functions, arguments, the table of builtins.
-//! - [`tensors`], [`shapes`]: tensor functions. [`layers`], [`layer_calls`], [`modules`]: networks.
+//! - [`tensors`], [`reductions`], [`shapes`], [`indexing`]: tensor functions.
+//! - [`modules`], [`layers`], [`layer_calls`]: networks and their parts. [`forward`]: layers applied.
 //! - [`views`], [`data`], [`schedules`], [`optimizers`]: the values that say how training goes.
 //! - [`items`]: top-level definitions, each evaluated when it is first needed. [`overrides`]: `--set`.
-//! - [`settings`]: the blocks `train` and `eval`. [`finish`]: graphs, parameters and settings become the program.
+//! - [`settings`], [`evaluation`]: the blocks `train` and `eval`. [`finish`]: parameters and settings become the program.
+//!   [`outputs`]: its graphs. [`graph`]: the graph while it is built.
 //!   [`names`]: unknown names, found without evaluation. [`unused`]: warnings for what nothing uses.
 //!
 //! Invariant: an error is reported where it is found, and what depends on it ([`values::Reported`]) stays silent, so
@@ -14,19 +16,25 @@
 
 mod args;
 mod arith;
+mod broadcast;
 mod builtins;
 mod calls;
 mod data;
 mod eval;
+mod evaluation;
 mod finish;
+mod forward;
 mod graph;
+mod indexing;
 mod items;
 mod layer_calls;
 mod layers;
 mod modules;
 mod names;
 mod optimizers;
+mod outputs;
 mod overrides;
+mod reductions;
 mod schedules;
 mod scope;
 mod settings;
@@ -82,7 +90,7 @@ pub struct BuiltinInfo {
 /// Every builtin, by section and name.
 pub fn builtin_list() -> Vec<BuiltinInfo> {
     let mut list: Vec<BuiltinInfo> = builtins::all()
-        .chain([&settings::KNN])
+        .chain([&evaluation::KNN])
         .map(|b| BuiltinInfo {
             name: b.name,
             signature: b.signature,
