@@ -2,6 +2,7 @@
 
 use crate::cli::{GraphFormat, SpecArgs, Stage};
 use crate::loader::{FileLoader, read_text};
+use crate::tree;
 use sslc_compiler::elaborate::{Options, elaborate};
 use sslc_compiler::kernels::build::{Interface, build};
 use sslc_compiler::lints::lints;
@@ -10,7 +11,7 @@ use sslc_compiler::program::{DataSource, Program};
 use sslc_compiler::step::{self, Part};
 use sslc_compiler::{core, kernels, lower};
 use sslc_grammar::ast;
-use sslc_grammar::codes::{self, Exit};
+use sslc_grammar::codes::Exit;
 use sslc_grammar::diag::Diagnostic;
 use sslc_grammar::span::{FileId, Sources};
 use sslc_runtime::data;
@@ -154,13 +155,7 @@ impl Compilation {
         Ok(match format {
             GraphFormat::Text => ast::print(&file),
             GraphFormat::Json => json(&file),
-            GraphFormat::Dot => {
-                return Err(
-                    Diagnostic::new(codes::E0904, "the syntax tree has no dot form")
-                        .help("use --format text or --format json with --emit ast")
-                        .into(),
-                );
-            }
+            GraphFormat::Dot => tree::dot(&serde_json::to_value(&file).unwrap_or_default()),
         })
     }
 }

@@ -527,6 +527,8 @@ fn a_stage_is_the_same_text_twice() {
         assert_eq!(text(1), text(2), "{stage}");
         let json = sslc.run(&["graph", "a.ssl", "--emit", stage, "--format", "json"]);
         serde_json::from_str::<serde_json::Value>(json.succeeds()).expect(stage);
+        let dot = sslc.run(&["graph", "a.ssl", "--emit", stage, "--format", "dot"]);
+        assert!(dot.succeeds().starts_with("digraph"), "{stage}");
     }
 }
 

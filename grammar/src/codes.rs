@@ -211,7 +211,6 @@ codes! {
     E0901 Usage "there is no such code"
     E0902 Usage "the standard library has no such name"
     E0903 Usage "the file exists already"
-    E0904 Usage "a stage has no such form"
     // W01: lints
     W0101 Spec "a name that is never used"
     W0102 Spec "an import that is never used"
