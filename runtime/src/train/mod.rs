@@ -213,7 +213,7 @@ impl Run<'_> {
             if self.ends_epoch(stepper.step()) {
                 self.tell_damage(split);
             }
-            if stepper.step() % SNAPSHOT_EVERY == 0 {
+            if stepper.step().is_multiple_of(SNAPSHOT_EVERY) {
                 let values = stepper.values(self.program, self.initial);
                 if values.values().flatten().all(|v| v.is_finite()) {
                     snapshot = (stepper.step(), values);
@@ -292,7 +292,8 @@ impl Run<'_> {
     fn report(&mut self, stepper: &Stepper, mut record: StepRecord) -> Result<(), Diagnostic> {
         let settings = &self.program.train;
         let last = record.step + 1 == settings.steps;
-        let measured = settings.watch_collapse && (record.step % SPREAD_EVERY == 0 || last);
+        let measured =
+            settings.watch_collapse && (record.step.is_multiple_of(SPREAD_EVERY) || last);
         let spread = measured.then(|| self.spread(stepper)).flatten();
         record.embedding_std = spread.map(|s| s.std);
         record.effective_rank = spread.map(|s| s.effective_rank);
@@ -451,7 +452,7 @@ impl<'a> KnnEvaluator<'a> {
     fn due(&self, step: u64, total: u64) -> bool {
         self.settings
             .every
-            .is_some_and(|n| n > 0 && step % n == 0 && step < total)
+            .is_some_and(|n| n > 0 && step.is_multiple_of(n) && step < total)
     }
 
     /// Raw pixels and the untrained encoder.
