@@ -1,14 +1,14 @@
 //! Speed of the CPU device's kernels on the layers of ResNet-18 (CIFAR stem, 256 images of 32×32) and of the small
 //! ResNet of the examples (width 16, 512 images of 28×28).
 //!
-//! `cargo bench -p sslc-runtime --bench kernels -- [threads] [filter]`
+//! `cargo bench -p sslc-runtime --bench kernels -- [threads] [filter] [level]`
 
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
     Access, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape, Inst, Kernel,
     KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
 };
-use sslc_runtime::cpu::{CpuDevice, measure_peak_flops};
+use sslc_runtime::cpu::{CpuDevice, Level, measure_peak_flops};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -372,7 +372,14 @@ fn main() {
         .and_then(|a| a.parse().ok())
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let filter = arguments.get(1).cloned().unwrap_or_default();
-    let device = CpuDevice::new(threads);
+    let level = arguments
+        .get(2)
+        .and_then(|name| Level::ALL.into_iter().find(|l| l.name() == name))
+        .unwrap_or_else(Level::detect);
+    let Some(device) = CpuDevice::with_level(threads, level) else {
+        println!("this machine does not have {}", level.name());
+        return;
+    };
     println!(
         "{threads} threads, {}, peak {:.1} GFLOP/s",
         device.level().name(),

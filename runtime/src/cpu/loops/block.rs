@@ -219,6 +219,10 @@ impl Block<'_> {
         // SAFETY: the places of this block's points in the output; an output may be stored where a load stood, hence `copy`.
         unsafe {
             let base = *self.outputs.add(j);
+            if sl == 1 && (self.rows == 1 || sr == self.lanes as isize) {
+                std::ptr::copy(value, self.arena.offset(base), self.rows * self.lanes);
+                return;
+            }
             for r in 0..self.rows {
                 let dst = self.arena.offset(base + r as isize * sr);
                 let src = value.add(r * self.lanes);

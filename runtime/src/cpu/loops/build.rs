@@ -39,15 +39,18 @@ impl LoopPlan {
 #[derive(Clone, Copy)]
 struct Value {
     src: Src,
-    outer: bool,
+    /// How many counters of the nest, from the outermost on, it changes with at most.
+    depth: usize,
 }
 
 struct Builder<'a> {
     canon: &'a Canon,
     plan: LoopPlan,
     values: Vec<Option<Value>>,
-    /// For each instruction, the position of its last use by an inner step; `usize::MAX` for outputs' and outer values.
+    /// For each instruction of the innermost depth, the position of its last use; `usize::MAX` for outputs' values.
     last_use: Vec<usize>,
+    /// The slot that holds a scalar value of an output, in every element.
+    splats: Vec<Option<usize>>,
     free: Vec<usize>,
 }
 
@@ -93,8 +96,8 @@ impl<'a> Builder<'a> {
                 loads: Vec::new(),
                 scalars: Vec::new(),
                 slots: 0,
-                outer_steps: Vec::new(),
                 steps: Vec::new(),
+                starts: Vec::new(),
                 writes: Vec::new(),
                 unit_axis: 0,
                 unit_len: canon.sizes[0],
@@ -104,16 +107,16 @@ impl<'a> Builder<'a> {
             },
             values: vec![None; canon.body.len()],
             last_use: vec![0; canon.body.len()],
+            splats: vec![None; canon.body.len()],
             free: Vec::new(),
         }
     }
 
     fn build(mut self) -> LoopPlan {
         let depends = self.dependences();
-        let innermost = self.plan.nest.last().map_or(0, |c| 1 << c.axis);
-        let outer: Vec<bool> = depends.iter().map(|d| d & innermost == 0).collect();
-        self.find_last_uses(&outer);
-        let mut direct = self.direct_outputs(&outer, &depends);
+        let depths: Vec<usize> = depends.iter().map(|d| self.depth(*d)).collect();
+        self.find_last_uses();
+        let mut direct = self.direct_outputs(&depths, &depends);
         let streamed = self.canon.points() >= STREAMED;
         let stream: Vec<bool> = (0..self.canon.outputs.len())
             .map(|j| streamed && direct.contains(&Some(j)))
@@ -121,13 +124,13 @@ impl<'a> Builder<'a> {
         if streamed {
             direct.fill(None);
         }
-        // Outer values first: their slots are never given back, because inner steps of later blocks read them.
-        for pass in [true, false] {
+        for depth in 0..=self.plan.nest.len() {
+            self.plan.starts.push(self.plan.steps.len());
             for i in 0..self.canon.body.len() {
-                if outer[i] == pass
+                if depths[i] == depth
                     && let Some(op) = &self.canon.body[i]
                 {
-                    self.instruction(i, op, self.in_block(depends[i]), pass, direct[i]);
+                    self.instruction(i, op, self.in_block(depends[i]), depth, direct[i]);
                 }
             }
         }
@@ -156,6 +159,19 @@ impl<'a> Builder<'a> {
         depends
     }
 
+    /// How many counters of the nest have to be looked at to find the last that a value depends on.
+    fn depth(&self, depends: u32) -> usize {
+        self.plan
+            .nest
+            .iter()
+            .rposition(|counter| depends & 1 << counter.axis != 0)
+            .map_or(0, |position| position + 1)
+    }
+
+    fn is_innermost(&self, depth: usize) -> bool {
+        depth == self.plan.nest.len()
+    }
+
     /// Whether a value with these dependences differs within a block.
     fn in_block(&self, depends: u32) -> bool {
         depends & 1 << self.plan.lane != 0
@@ -165,14 +181,11 @@ impl<'a> Builder<'a> {
                 .is_some_and(|row| self.plan.rows > 1 && depends & 1 << row != 0)
     }
 
-    fn find_last_uses(&mut self, outer: &[bool]) {
+    fn find_last_uses(&mut self) {
         for (i, op) in self.canon.body.iter().enumerate() {
             if let Some(op) = op {
                 for r in op.operands() {
                     self.last_use[r] = self.last_use[r].max(i);
-                }
-                if outer[i] {
-                    self.last_use[i] = usize::MAX;
                 }
             }
         }
@@ -182,7 +195,7 @@ impl<'a> Builder<'a> {
     }
 
     /// For each instruction, the output whose place its loop can write itself: contiguous, and read by no load.
-    fn direct_outputs(&self, outer: &[bool], depends: &[u32]) -> Vec<Option<usize>> {
+    fn direct_outputs(&self, depths: &[usize], depends: &[u32]) -> Vec<Option<usize>> {
         let mut direct = vec![None; self.canon.body.len()];
         for (j, output) in self.canon.outputs.iter().enumerate() {
             let i = output.value;
@@ -197,7 +210,7 @@ impl<'a> Builder<'a> {
             if output.reduce.is_none()
                 && direct[i].is_none()
                 && computed
-                && !outer[i]
+                && self.is_innermost(depths[i])
                 && self.in_block(depends[i])
                 && self.contiguous(&output.to)
                 && alone
@@ -233,16 +246,8 @@ impl<'a> Builder<'a> {
         self.plan.scalars.len() - 1
     }
 
-    fn push(&mut self, outer: bool, step: Step) {
-        if outer {
-            self.plan.outer_steps.push(step);
-        } else {
-            self.plan.steps.push(step);
-        }
-    }
-
     fn src(&self, r: usize) -> Src {
-        // Operands stand before their users, and inner steps come after all outer ones.
+        // Operands stand before their users and are not deeper.
         self.values[r].map_or(Src::Scalar(0), |v| v.src)
     }
 
@@ -259,25 +264,31 @@ impl<'a> Builder<'a> {
         i: usize,
         op: &Op,
         in_block: bool,
-        outer: bool,
+        depth: usize,
         direct: Option<usize>,
     ) {
+        let innermost = self.is_innermost(depth);
+        let for_output = self.canon.outputs.iter().any(|o| o.value == i);
         let src = if in_block {
-            {
-                let kept_for_output = self.canon.outputs.iter().any(|o| o.value == i);
-                self.block_instruction(op, outer, direct, kept_for_output)
-            }
+            self.block_instruction(op, innermost, direct, for_output)
         } else {
-            self.scalar_instruction(op, outer)
+            self.scalar_instruction(op)
         };
-        self.values[i] = Some(Value { src, outer });
-        if !outer {
+        self.values[i] = Some(Value { src, depth });
+        if let (Src::Scalar(s), true) = (src, for_output) {
+            let slot = self.slot();
+            self.plan.steps.push(Step::Splat(slot, s));
+            self.splats[i] = Some(slot);
+        }
+        // Slots of lesser depth are never given back: deeper steps of later blocks read them.
+        if innermost {
             let done: Vec<usize> = op.operands().filter(|r| self.last_use[*r] == i).collect();
             for r in done {
                 if let Some(Value {
                     src: Src::Slot(s),
-                    outer: false,
+                    depth,
                 }) = self.values[r]
+                    && self.is_innermost(depth)
                     && !self.free.contains(&s)
                 {
                     self.free.push(s);
@@ -286,7 +297,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn scalar_instruction(&mut self, op: &Op, outer: bool) -> Src {
+    fn scalar_instruction(&mut self, op: &Op) -> Src {
         let constant = match op {
             Op::Const(v) => *v,
             _ => 0.0,
@@ -310,23 +321,23 @@ impl<'a> Builder<'a> {
                 self.scalar_of(*y),
             ),
         };
-        self.push(outer, step);
+        self.plan.steps.push(step);
         Src::Scalar(dst)
     }
 
     fn block_instruction(
         &mut self,
         op: &Op,
-        outer: bool,
+        innermost: bool,
         direct: Option<usize>,
-        kept_for_output: bool,
+        for_output: bool,
     ) -> Src {
         let level = self.plan.level;
         if let Op::Load(place) = op {
             self.plan.loads.push(place.clone());
             let load = self.plan.loads.len() - 1;
             // What an output stores later must not be read from where another output is stored before.
-            let overwritten = kept_for_output
+            let overwritten = for_output
                 && self
                     .canon
                     .outputs
@@ -336,7 +347,7 @@ impl<'a> Builder<'a> {
                 return Src::Load(load);
             }
             let slot = self.slot();
-            self.push(outer, Step::Fill(slot, load));
+            self.plan.steps.push(Step::Fill(slot, load));
             return Src::Slot(slot);
         }
         // A selection by a scalar needs its condition as a block.
@@ -344,7 +355,7 @@ impl<'a> Builder<'a> {
             Op::Select(c, ..) => Some(match self.src(*c) {
                 Src::Scalar(s) => {
                     let slot = self.slot();
-                    self.push(outer, Step::Splat(slot, s));
+                    self.plan.steps.push(Step::Splat(slot, s));
                     Src::Slot(slot)
                 }
                 src => src,
@@ -375,10 +386,10 @@ impl<'a> Builder<'a> {
                 "constants are scalar, loads are done, and an index has no output's place"
             ),
         };
-        self.push(outer, step);
+        self.plan.steps.push(step);
         if let (Op::Select(c, ..), Some(Src::Slot(slot))) = (op, condition)
             && matches!(self.src(*c), Src::Scalar(_))
-            && !outer
+            && innermost
         {
             self.free.push(slot);
         }
@@ -431,14 +442,7 @@ impl<'a> Builder<'a> {
             None => WriteKind::Store,
             Some(reduce) => WriteKind::Reduce(self.accumulator(output, reduce)),
         };
-        if let Src::Scalar(s) = value {
-            let outer = self.values[output.value].is_some_and(|v| v.outer);
-            if outer {
-                // Its slot has to last: none that inner steps use.
-                self.free.clear();
-            }
-            let slot = self.slot();
-            self.push(outer, Step::Splat(slot, s));
+        if let Some(slot) = self.splats[output.value] {
             value = Src::Slot(slot);
         }
         self.plan.writes.push(Write {

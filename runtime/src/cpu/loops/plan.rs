@@ -1,8 +1,8 @@
 //! The plan of a loop kernel: how its points are cut into blocks and units, and the steps that make each block.
 //!
 //! A *block* is `rows` × `lanes` points of the last two axes; each step treats a whole block. A *unit* is a range of one axis,
-//! the piece of work one thread takes. Both follow from the shape alone. What does not depend on the innermost counter is
-//! computed only when another counter moves.
+//! the piece of work one thread takes. Both follow from the shape alone. What depends on the outer counters
+//! only is computed when one of those has moved.
 
 use super::canon::{Place, Reduce};
 use super::ops::{BinaryLoop, SelectLoop, UnaryLoop};
@@ -100,9 +100,10 @@ pub struct LoopPlan {
     /// Values of the scalars at the start of a unit; constants keep theirs.
     pub scalars: Vec<f32>,
     pub slots: usize,
-    /// Steps whose values the innermost counter does not change.
-    pub outer_steps: Vec<Step>,
+    /// Ordered by depth: how many counters of the nest, from the outermost on, a step's value changes with at most.
     pub steps: Vec<Step>,
+    /// For each depth, the first step of that depth or more: those are due when the counter before it has moved.
+    pub starts: Vec<usize>,
     pub writes: Vec<Write>,
     /// The axis that units share out, how much of it each takes, and how many they are.
     pub unit_axis: usize,

@@ -138,17 +138,12 @@ impl LoopRunner {
     /// All blocks of a unit.
     unsafe fn blocks(&self, block: &mut Block<'_>) {
         let p = &self.plan;
-        let mut moved = true;
+        let mut depth = 0;
         loop {
             // SAFETY: the index is within the unit, so that every place is within its access.
             unsafe {
                 block.place();
-                if moved {
-                    for step in &p.outer_steps {
-                        block.step(step);
-                    }
-                }
-                for step in &p.steps {
+                for step in &p.steps[p.starts[depth]..] {
                     block.step(step);
                 }
                 for (j, write) in p.writes.iter().enumerate() {
@@ -164,7 +159,6 @@ impl LoopRunner {
                     }
                 }
             }
-            moved = false;
             let mut level = p.nest.len();
             loop {
                 if level == 0 {
@@ -174,10 +168,10 @@ impl LoopRunner {
                 let counter = p.nest[level];
                 block.index[counter.axis] += counter.step;
                 if block.index[counter.axis] < block.hi[counter.axis] {
+                    depth = level + 1;
                     break;
                 }
                 block.index[counter.axis] = block.lo[counter.axis];
-                moved = true;
             }
         }
     }
