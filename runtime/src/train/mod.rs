@@ -2,25 +2,25 @@
 //!
 //! - [`init`]: initial values.
 //! - [`stepper`]: one step after another on a device.
-//! - [`encoder`]: features for evaluation, weights as a file.
+//! - [`encoder`]: features for evaluation, weights as a file. [`knn`]: evaluation by neighbours.
 //! - [`directory`]: what a run leaves behind.
 //! - [`train`]: the loop. It tells an [`Observer`] what happens and draws nothing itself.
 pub mod directory;
 pub mod encoder;
 pub mod init;
+mod knn;
 pub mod stepper;
 
 use crate::collapse::{Spread, spread};
 use crate::data::{Dataset, Split};
 use crate::device::Target;
-use crate::evaluate::{Features, knn_accuracy};
 use crate::views::{Batch, Batches, Loader, Order};
 use directory::RunDirectory;
-use encoder::Encoder;
 use init::Values;
+use knn::KnnEvaluator;
 use serde::Serialize;
 use sslc_compiler::core::ops;
-use sslc_compiler::program::{Knn, Program};
+use sslc_compiler::program::Program;
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 use std::collections::BTreeMap;
@@ -60,14 +60,6 @@ pub struct StepRecord {
     pub embedding_std: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_rank: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct KnnRecord {
-    step: u64,
-    subject: Subject,
-    /// From 0 to 1.
-    knn: f64,
 }
 
 /// What happens, for whoever shows it.
@@ -404,102 +396,4 @@ fn not_finite(record: &StepRecord) -> Option<(String, f32)> {
         .iter()
         .find(|(_, v)| !v.is_finite())
         .map(|(name, v)| (format!("the value '{name}'"), *v))
-}
-
-/// k-NN evaluation before, during and after training.
-struct KnnEvaluator<'a> {
-    encoder: Encoder<'a>,
-    settings: Knn,
-    program: &'a Program,
-    target: &'a Target,
-    train: Arc<Split>,
-    test: Arc<Split>,
-}
-
-impl<'a> KnnEvaluator<'a> {
-    /// `None` where the spec asks for no k-NN, or, after a notice, where labels are missing.
-    fn new(
-        program: &'a Program,
-        target: &'a Target,
-        train: Arc<Split>,
-        test: Option<Arc<Split>>,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<KnnEvaluator<'a>>, Diagnostic> {
-        let Some(settings) = program.eval.knn else {
-            return Ok(None);
-        };
-        let labelled = |split: &Arc<Split>| !split.labelled().is_empty();
-        let test = test.filter(labelled);
-        let (Some(test), true) = (test, labelled(&train)) else {
-            let notice = Diagnostic::new(
-                codes::W0801,
-                "k-NN is left out: the source has no labelled training and test images",
-            )
-            .help("give `image_folder` class folders and `test:` or `holdout:`, or drop `knn` from `eval`");
-            observer.event(Event::Notice(&notice));
-            return Ok(None);
-        };
-        Ok(Some(KnnEvaluator {
-            encoder: Encoder::new(program, target)?,
-            settings,
-            program,
-            target,
-            train,
-            test,
-        }))
-    }
-
-    fn due(&self, step: u64, total: u64) -> bool {
-        self.settings
-            .every
-            .is_some_and(|n| n > 0 && step.is_multiple_of(n) && step < total)
-    }
-
-    /// Raw pixels and the untrained encoder.
-    fn before(
-        &mut self,
-        initial: &Values,
-        directory: &mut RunDirectory,
-        observer: &mut dyn Observer,
-    ) -> Result<(), Diagnostic> {
-        let bank = encoder::pixels(self.program, self.target, &self.train)?;
-        let queries = encoder::pixels(self.program, self.target, &self.test)?;
-        self.tell(&bank, &queries, Subject::Raw, 0, directory, observer)?;
-        let mut values = initial.clone();
-        self.encoder.calibrate(&mut values, &self.train)?;
-        self.run(&values, Subject::Untrained, 0, directory, observer)?;
-        Ok(())
-    }
-
-    fn run(
-        &mut self,
-        values: &Values,
-        subject: Subject,
-        step: u64,
-        directory: &mut RunDirectory,
-        observer: &mut dyn Observer,
-    ) -> Result<f64, Diagnostic> {
-        let bank = self.encoder.features(values, &self.train)?;
-        let queries = self.encoder.features(values, &self.test)?;
-        self.tell(&bank, &queries, subject, step, directory, observer)
-    }
-
-    fn tell(
-        &self,
-        bank: &Features,
-        queries: &Features,
-        subject: Subject,
-        step: u64,
-        directory: &mut RunDirectory,
-        observer: &mut dyn Observer,
-    ) -> Result<f64, Diagnostic> {
-        let accuracy = knn_accuracy(bank, queries, &self.settings);
-        directory.log(&KnnRecord {
-            step,
-            subject,
-            knn: accuracy,
-        })?;
-        observer.event(Event::Knn { subject, accuracy });
-        Ok(accuracy)
-    }
 }
