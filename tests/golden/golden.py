@@ -53,9 +53,9 @@ def shift_right(x, n):
     return (x >> n) & ((1 << (64 - n)) - 1)
 
 
-def bits(name, count):
-    """64 bits for each element of a named sequence: output i+1 of splitmix64 seeded with the name's FNV-1a hash."""
-    z = torch.arange(1, count + 1, dtype=torch.int64) * signed(GAMMA) + signed(fnv1a(name))
+def bits(name, count, start=0):
+    """64 bits for each element of a named sequence, from `start`: output i+1 of splitmix64 seeded with the name's FNV-1a hash."""
+    z = torch.arange(start + 1, start + count + 1, dtype=torch.int64) * signed(GAMMA) + signed(fnv1a(name))
     z = (z ^ shift_right(z, 30)) * signed(0xBF58476D1CE4E5B9)
     z = (z ^ shift_right(z, 27)) * signed(0x94D049BB133111EB)
     return z ^ shift_right(z, 31)
@@ -96,14 +96,25 @@ def images(image_name, view_name, shape):
 SIGNS = 24
 
 
+CHUNK = 1 << 16
+sign_chunks = []  # [SIGNS, CHUNK] of -1 and 1, made as they are needed
+
+
+def signs(chunk):
+    """The signs of the chunk of this number."""
+    while len(sign_chunks) <= chunk:
+        b = bits("signs", CHUNK, len(sign_chunks) * CHUNK)
+        sign_chunks.append(torch.stack([(1 - 2 * (shift_right(b, j) & 1)).to(torch.int8) for j in range(SIGNS)]))
+    return sign_chunks[chunk]
+
+
 def sketch(t):
     """[1 + SIGNS] numbers for a tensor: its norm, and its products with SIGNS vectors of -1 and 1 (bit j of element i's hash)."""
     flat = t.detach().reshape(-1).to(torch.float64)
-    b = bits("signs", flat.numel())
-    out = [flat.norm()]
-    for j in range(SIGNS):
-        out.append(torch.dot(flat, 1.0 - 2.0 * (shift_right(b, j) & 1).to(torch.float64)))
-    return torch.stack(out)
+    products = torch.zeros(SIGNS, dtype=torch.float64)
+    for chunk, part in enumerate(flat.split(CHUNK)):
+        products += signs(chunk)[:, : len(part)].to(torch.float64) @ part
+    return torch.cat([flat.norm()[None], products])
 
 
 # --- networks --------------------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ impl Compiler for &KernelCompiler<'_> {
 pub struct Compiled {
     graph: Box<luminal::graph::Graph>,
     loaded: Rc<dyn Loaded>,
+    /// The graph's outputs with the shapes they have there: a kernel may write one in another shape of the same elements.
+    outputs: Vec<(String, Vec<usize>)>,
 }
 
 impl Compiled {
@@ -92,6 +94,8 @@ impl Compiled {
     pub fn new(graph: &Graph, device: &dyn Device) -> Result<Compiled, Diagnostic> {
         check_sizes(graph)?;
         let mut lowered = lower(graph);
+        let outputs = lowered.outputs.iter();
+        let outputs = outputs.map(|p| (p.name.clone(), p.shape.clone())).collect();
         let compiler = KernelCompiler {
             interface: Interface::of(&lowered),
             device,
@@ -102,6 +106,7 @@ impl Compiled {
             Some(loaded) => Ok(Compiled {
                 graph: lowered.graph,
                 loaded: loaded?,
+                outputs,
             }),
             None => unreachable!("luminal compiles when asked to"),
         }
@@ -143,7 +148,7 @@ impl Executor for Compiled {
     }
 
     fn outputs(&self) -> Vec<(String, Vec<usize>)> {
-        self.ports(|kind| matches!(kind, BufferKind::State | BufferKind::Output))
+        self.outputs.clone()
     }
 
     fn set(&mut self, name: &str, data: &[f32]) -> bool {

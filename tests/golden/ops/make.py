@@ -58,11 +58,11 @@ def off_diagonal(c):
 ELEMENTWISE = {
     "add": ("1 + z - z * 0.5 / 3", lambda z: 1 + z - z * 0.5 / 3),
     "divide": ("z / (2 + z * z)", lambda z: z / (2 + z * z)),
-    "negate": ("-z ^ 2", lambda z: -(z**2)),
-    "cube": ("z ^ 3", lambda z: z**3),
-    "root": ("(z * z + 0.5) ^ -1.5", lambda z: (z * z + 0.5) ** -1.5),
-    "two_to": ("2 ^ z", lambda z: 2**z),
-    "power": ("softplus(z) ^ z", lambda z: F.softplus(z) ** z),
+    "negate": ("-z^2", lambda z: -(z**2)),
+    "cube": ("z^3", lambda z: z**3),
+    "root": ("(z * z + 0.5)^-1.5", lambda z: (z * z + 0.5) ** -1.5),
+    "two_to": ("2^z", lambda z: 2**z),
+    "power": ("softplus(z)^z", lambda z: F.softplus(z) ** z),
     "exp": ("exp(z)", torch.exp),
     "log": ("log(z * z + 0.5)", lambda z: torch.log(z * z + 0.5)),
     "sqrt": ("sqrt(z * z + 0.1)", lambda z: torch.sqrt(z * z + 0.1)),
@@ -170,7 +170,7 @@ def spec_of_table(name, table):
     lines += [f"encoder f_{op} = head()" for op in table]
     lines += [""]
     for op, (expr, _) in table.items():
-        lines += [f"fn fn_{op}(z) = {expr}", f"let v_{op} = mean((fn_{op}(f_{op}(x1)) + 0.3) ^ 2)"]
+        lines += [f"fn fn_{op}(z) = {expr}", f"let v_{op} = mean((fn_{op}(f_{op}(x1)) + 0.3)^2)"]
     lines += ["", "loss = sum(stack([" + ", ".join(f"v_{op}" for op in table) + "], axis: 0))"]
     lines += ["", "train { steps = 1, batch = 6, optimizer = sgd(lr: 0.1) }", ""]
     return "\n".join(lines)
@@ -291,6 +291,11 @@ def loss_conv(n, x1):
     return (z**2).mean(), {"z": z}
 
 
+def loss_norms(n, x1):
+    z = n["f"](x1)
+    return torch.exp(z / 2).mean(), {"z": z}
+
+
 def loss_shared(n, x1, x2):
     # One application of f to x1, though it is written twice; then one of g to each value.
     z1 = n["f"](x1)
@@ -349,7 +354,7 @@ def flat(*layers):
 LOSSES = ["nt_xent", "barlow_twins", "negative_cosine", "byol_regression", "vicreg", "vicreg_other"]
 CASES = {
     "conv": dict(networks=lambda: {"f": Conv()}, loss=loss_conv, size=15),
-    "norms": dict(networks=lambda: {"f": Norms()}, loss=lambda n, x1: (lambda z: ((z**3).mean(), {"z": z}))(n["f"](x1)), size=5),
+    "norms": dict(networks=lambda: {"f": Norms()}, loss=loss_norms, size=5),
     "pool": dict(networks=lambda: {"f": Pool()}, loss=loss_conv, size=7),
     "mlp": dict(networks=lambda: {"f": Mlps()}, loss=loss_conv, size=4),
     "sharing": dict(networks=lambda: {"f": Shared(), "g": nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))}, loss=loss_shared, size=5, views=2),
@@ -413,7 +418,7 @@ def main():
             if not torch.isfinite(t).all():
                 raise SystemExit(f"{name}: {key} is not finite")
         if case.get("target"):
-            # After a step of SGD with rate 0.1: parameters and running statistics are averaged, decay 0.75.
+            # After a step of SGD with rate 0.1: parameters are averaged, and so are running statistics in place of own ones; decay 0.75.
             for path, p, *_ in golden.parameters({"f": nets["f"]}):
                 new = p.detach() - 0.1 * p.grad
                 want[f"param/{path}"] = new
@@ -421,7 +426,7 @@ def main():
                 want[f"param/{target}"] = 0.75 * inputs[target] + 0.25 * new
             for path, b in golden.buffers({"f": nets["f"]}):
                 target = path.replace("f.", "f_t.", 1)
-                want[f"buffer/{target}"] = 0.75 * want[f"buffer/{target}"] + 0.25 * b
+                want[f"buffer/{target}"] = 0.75 * inputs[target] + 0.25 * b
         check_by_differences(name, case, nets, views, want)
         tensors |= {f"{name}/in/{key}": t for key, t in inputs.items()}
         tensors |= {f"{name}/want/{key}": t.to(torch.float64) if t.dim() == 0 else t.to(torch.float32) for key, t in want.items()}
