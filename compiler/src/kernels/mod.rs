@@ -4,7 +4,8 @@
 //! - [`device`]: what a device must do to run it. [`interp`]: a device for tests. [`naive`]: contractions, windows and
 //!   indexed moves, computed plainly.
 //! - [`compile`]: our luminal compiler, and the program that luminal runs.
-//! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces),
+//! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces, and
+//!   [`reductions`] in a row made one),
 //!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`bind`] gives them buffers,
 //!   [`schedule`] orders them, [`plan`] places the buffers. [`bits`]: sets for them.
 pub mod assemble;
@@ -22,6 +23,7 @@ pub mod ir;
 pub mod keep;
 pub mod naive;
 pub mod plan;
+pub mod reductions;
 pub mod schedule;
 pub mod space;
 pub mod text;
