@@ -292,18 +292,20 @@ impl<'a> Elab<'a> {
 
     /// Reports an error, or a warning. Places in the standard library are shown as the calls that lead there.
     fn report(&mut self, mut d: Diagnostic) -> Reported {
-        let moved = d.labels.first().is_some_and(|l| self.in_std(l.span));
-        for i in 0..d.labels.len() {
-            d.labels[i].span = self.site(d.labels[i].span);
-        }
+        // Without a call (in the standard library itself) there is no other place to show.
+        let moved = d
+            .labels
+            .first()
+            .is_some_and(|l| self.site(l.span) != l.span);
         if moved {
-            // Several places of the library may have become one call.
-            let mut seen: Vec<Span> = Vec::new();
-            d.labels.retain(|l| {
-                let new = !seen.contains(&l.span);
-                seen.push(l.span);
-                new
-            });
+            d.labels[0].span = self.site(d.labels[0].span);
+            d.labels[0].text = "in this call".to_string();
+        }
+        let first = d.labels.first().map(|l| l.span);
+        d.labels
+            .retain(|l| Some(l.span) == first || !self.in_std(l.span));
+        if moved {
+            d.labels.truncate(1);
         } else if let Some(first) = d.labels.first()
             && let Some(call) = self.calls.last().copied()
             && !self.in_std(call)

@@ -69,6 +69,8 @@ enum Given<'a> {
 #[derive(Debug, Default)]
 pub struct TrainBlock<'a> {
     entries: Vec<(&'a str, Given<'a>)>,
+    /// Keys that `train` does not have: one of them may be what is missing.
+    unknown: Vec<&'a str>,
     /// Where a missing key is reported.
     place: Option<Span>,
 }
@@ -79,6 +81,11 @@ impl<'a> TrainBlock<'a> {
             .iter()
             .find(|(n, _)| *n == name)
             .map(|(_, g)| *g)
+    }
+
+    /// Whether a key was meant by one that is misspelt, which has been reported.
+    fn is_misspelt(&self, name: &str) -> bool {
+        nearest(name, self.unknown.iter().copied()).is_some()
     }
 
     fn span(&self, name: &str) -> Option<Span> {
@@ -127,6 +134,7 @@ impl<'a> Elab<'a> {
                 };
                 if !TRAIN_KEYS.iter().any(|k| k.name == key.name) {
                     self.unknown_key("train", key, TRAIN_KEYS.iter().map(|k| k.name));
+                    block.unknown.push(&key.name);
                     continue;
                 }
                 if let Some(first) = block.span(&key.name) {
@@ -315,7 +323,7 @@ impl<'a> Elab<'a> {
                 batch
             }
             None => {
-                if let Some(place) = block.place {
+                if let Some(place) = block.place.filter(|_| !block.is_misspelt("batch")) {
                     return Err(self.report(
                         Diagnostic::new(codes::E0403, "`train` needs `batch`")
                             .label(place, "left out here")
@@ -363,6 +371,7 @@ impl<'a> Elab<'a> {
                 );
                 None
             }
+            Ok(None) if block.is_misspelt("optimizer") => None,
             Ok(None) => {
                 self.report(
                     Diagnostic::new(codes::E0403, "`train` needs an `optimizer`")
@@ -491,6 +500,9 @@ impl<'a> Elab<'a> {
                         .label(steps, "and here")
                         .help("leave one of them out"),
                 ));
+            }
+            (None, None) if block.is_misspelt("epochs") || block.is_misspelt("steps") => {
+                return Err(Reported);
             }
             (None, None) => {
                 return Err(self.report(
