@@ -64,7 +64,10 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|c| (strsim::damerau_levenshtein(name, c), c))
-        .filter(|(d, c)| *d <= 1 + c.len().max(name.len()) / 4 && *c != name)
+        .filter(|(d, c)| {
+            let longest = c.len().max(name.len());
+            *d <= 1 + longest / 4 && *d < longest && *c != name
+        })
         .min_by_key(|(d, c)| (*d, c.len(), *c))
         .map(|(_, c)| c)
 }

@@ -212,14 +212,19 @@ impl<'a> Elab<'a> {
                 self.push(&ops::NOT, &[v], vec![], span).map(Value::Tensor)
             }
             _ => {
-                let (sign, wanted) = match op {
-                    UnaryOp::Neg => ("-", "a number or a tensor"),
-                    UnaryOp::Not => ("not", "true, false or a mask"),
+                let (sign, wanted, help) = match op {
+                    UnaryOp::Neg => ("-", "a number or a tensor", "take the sign away"),
+                    UnaryOp::Not => (
+                        "not",
+                        "true, false or a mask",
+                        "a comparison makes these: `x > 0`",
+                    ),
                 };
                 let is = self.describe(&value);
                 Err(self.report(
                     Diagnostic::new(codes::E0116, format!("`{sign}` needs {wanted}"))
-                        .label(operand, format!("this is {is}")),
+                        .label(operand, format!("this is {is}"))
+                        .help(help),
                 ))
             }
         }
@@ -321,16 +326,26 @@ impl<'a> Elab<'a> {
         b_span: Span,
     ) -> Reported {
         let (left, right) = (self.describe(a), self.describe(b));
-        let wanted = match sign {
-            "@" => "two tensors",
-            "and" | "or" => "true, false or masks on both sides",
-            "==" | "!=" => "two values of one kind",
-            _ => "numbers or tensors on both sides",
+        let (wanted, help) = match sign {
+            "@" => ("two tensors", "`*` multiplies numbers"),
+            "and" | "or" => (
+                "true, false or masks on both sides",
+                "a comparison makes these: `x > 0`",
+            ),
+            "==" | "!=" => (
+                "two values of one kind",
+                "numbers, strings, truth values, lists of these, and tensors can be compared",
+            ),
+            _ => (
+                "numbers or tensors on both sides",
+                "numbers are written without quotes; networks are applied first: `f(x)`",
+            ),
         };
         self.report(
             Diagnostic::new(codes::E0116, format!("`{sign}` needs {wanted}"))
                 .label(a_span, format!("this is {left}"))
-                .label(b_span, format!("this is {right}")),
+                .label(b_span, format!("this is {right}"))
+                .help(help),
         )
     }
 }

@@ -142,7 +142,12 @@ impl<'a> Elab<'a> {
                 }
                 Ok((*from..*to).map(Value::Int).collect())
             }
-            other => Err(self.wrong_kind("a list or a range of whole numbers", other, span)),
+            other => Err(self.wrong_kind(
+                "a list or a range of whole numbers",
+                other,
+                span,
+                "write `[a, b]` or `0..n`",
+            )),
         }
     }
 
@@ -159,7 +164,12 @@ impl<'a> Elab<'a> {
         match value {
             Value::Int(i) => Ok(Bound::Int(i)),
             Value::Float(f) => Ok(Bound::Float(f)),
-            other => Err(self.wrong_kind("a number", &other, span)),
+            other => Err(self.wrong_kind(
+                "a number",
+                &other,
+                span,
+                "a range goes from a number to a number: `0.1..2.0`",
+            )),
         }
     }
 
@@ -384,16 +394,26 @@ impl<'a> Elab<'a> {
         value
     }
 
-    /// After an error before it, a stage is looked at for errors in its arguments.
+    /// After an error before it, a stage is looked at for errors of its own.
     fn check_stage(&mut self, stage: &'a Expr, scope: &mut Scope) {
-        if let ExprKind::Postfix { base, ops } = &stage.kind {
-            if let ExprKind::Name(name) = &base.kind {
-                let _reported = self.callee(name, base.span, scope);
-            }
-            for op in ops {
-                if let PostfixKind::Call(args) = &op.kind {
-                    self.check_args(args, scope);
-                }
+        let ExprKind::Postfix { base, ops } = &stage.kind else {
+            return;
+        };
+        let callee = match &base.kind {
+            ExprKind::Name(name) => self.callee(name, base.span, scope).ok(),
+            _ => None,
+        };
+        if let (Some(Value::Callable(Callable::Builtin(b))), [op]) = (&callee, &ops[..])
+            && let PostfixKind::Call(args) = &op.kind
+            && b.makes_stage(args.len())
+        {
+            let made = Value::Callable(Callable::Builtin(b));
+            let _reported = self.call(&made, base.span, args, None, stage.span, scope);
+            return;
+        }
+        for op in ops {
+            if let PostfixKind::Call(args) = &op.kind {
+                self.check_args(args, scope);
             }
         }
     }

@@ -74,7 +74,12 @@ impl<'a> Elab<'a> {
                             Ok(Value::Pipeline(stages)) => {
                                 self.check_deterministic(&stages, data, key.span)
                             }
-                            Ok(other) => Err(self.wrong_kind("a view pipeline", &other, key.span)),
+                            Ok(other) => Err(self.wrong_kind(
+                                "a view pipeline",
+                                &other,
+                                key.span,
+                                "write `images = resize(32) |> center_crop(32)`",
+                            )),
                             Err(Reported) => Err(Reported),
                         };
                         images = Some((pipeline, key.span));

@@ -102,7 +102,8 @@ impl Elab<'_> {
             other => {
                 let d = self
                     .wrong_kind_diagnostic("a list or a tensor", other, base)
-                    .label(at, "indexed here");
+                    .label(at, "indexed here")
+                    .help("leave the index out");
                 return Err(self.report(d));
             }
         };
@@ -113,11 +114,9 @@ impl Elab<'_> {
             (Value::Range(Bound::Int(a), Bound::Int(b)), _) => (*a, *b, false),
             (_, Some(i)) => (i, i + 1, true),
             _ => {
-                let d = self.wrong_kind_diagnostic(
-                    "a whole number or a range of whole numbers",
-                    &index,
-                    at,
-                );
+                let d = self
+                    .wrong_kind_diagnostic("a whole number or a range of whole numbers", &index, at)
+                    .help("write `x[0]`, `x[-1]` or `x[1..3]`");
                 return Err(self.report(d));
             }
         };

@@ -347,8 +347,8 @@ impl<'a> Elab<'a> {
             .label(span, format!("this is {}", self.describe(value)))
     }
 
-    fn wrong_kind(&mut self, wanted: &str, value: &Value, span: Span) -> Reported {
-        let d = self.wrong_kind_diagnostic(wanted, value, span);
+    fn wrong_kind(&mut self, wanted: &str, value: &Value, span: Span, help: &str) -> Reported {
+        let d = self.wrong_kind_diagnostic(wanted, value, span).help(help);
         self.report(d)
     }
 
@@ -363,8 +363,11 @@ impl<'a> Elab<'a> {
         self.g.b.origin = Some(self.site(span));
         match self.g.b.try_push(op, args, attrs) {
             Ok(v) => Ok(v),
-            Err(e) => Err(self
-                .report(Diagnostic::new(codes::E0200, e.message).label(span, "does not fit here"))),
+            Err(e) => Err(self.report(
+                Diagnostic::new(codes::E0200, e.message)
+                    .label(span, "does not fit here")
+                    .help("check the shapes of what is combined here"),
+            )),
         }
     }
 

@@ -342,7 +342,8 @@ impl<'a> Elab<'a> {
                     ),
                 )
                 .label(span, "applied here")
-                .label(ast.forward.span, "`forward` is defined here"),
+                .label(ast.forward.span, "`forward` is defined here")
+                .help("give it as many values as its `forward` takes"),
             ));
         }
         let channels = args.iter().find_map(|(v, _)| match v {

@@ -170,6 +170,7 @@ pub fn error(el: &mut Elab<'_>, args: &Args) -> R<Value> {
                 .unwrap_or("an error of the spec")
                 .to_string(),
         )
-        .label(args.span, "the spec says so here"),
+        .label(args.span, "the spec says so here")
+        .help("give other arguments to what is called"),
     ))
 }

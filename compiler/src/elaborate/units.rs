@@ -41,7 +41,8 @@ impl Loader for NoImports {
         Err(Diagnostic::new(
             codes::E0501,
             format!("'{path}' cannot be imported: there are no files here"),
-        ))
+        )
+        .help("put everything into one text"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Elab;
 use super::args::Args;
+use super::calls::count;
 use super::data::native_size;
 use super::values::{R, Reported, Stage, Value};
 use crate::program::{DataSource, Interpolation, Pipeline, Span64, ViewKind, ViewOp};
@@ -384,11 +385,12 @@ impl Elab<'_> {
                             Diagnostic::new(
                                 codes::E0413,
                                 format!(
-                                    "this normalises {n} channels, but the images have {}",
+                                    "this normalises {}, but the images have {}",
+                                    count(n, "channel"),
                                     data.channels
                                 ),
                             )
-                            .label(stage.span, format!("{n} channels"))
+                            .label(stage.span, count(n, "channel"))
                             .help("give one mean and one deviation for each channel of the data"),
                         );
                         failed = true;

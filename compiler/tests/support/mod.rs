@@ -25,10 +25,10 @@ impl Loader for Files {
                 name: name.to_string(),
                 text: text.to_string(),
             }),
-            None => Err(Diagnostic::new(
-                codes::E0501,
-                format!("the file '{path}' does not exist"),
-            )),
+            None => Err(
+                Diagnostic::new(codes::E0501, format!("the file '{path}' does not exist"))
+                    .help("check the path"),
+            ),
         }
     }
 }
@@ -85,7 +85,19 @@ pub fn run_with(
     outcome.unwrap().join().unwrap()
 }
 
+/// Every message shows a place, and a way out.
+fn well_formed(d: &Diagnostic) {
+    assert!(d.help.is_some(), "no help: {} {}", d.code.name(), d.message);
+    assert!(
+        !d.labels.is_empty(),
+        "no place: {} {}",
+        d.code.name(),
+        d.message
+    );
+}
+
 fn outcome(program: Option<Program>, diagnostics: &[Diagnostic], sources: &Sources) -> Outcome {
+    diagnostics.iter().for_each(well_formed);
     Outcome {
         program,
         text: diagnostics
