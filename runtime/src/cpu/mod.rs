@@ -26,7 +26,7 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
-pub use arena::{available, check_memory};
+pub use arena::check_memory;
 pub use level::Level;
 pub use peak::measure_peak_flops;
 
@@ -83,11 +83,16 @@ impl CpuDevice {
     /// Bytes that loading the program takes: the arena, and the kernels' working memory.
     ///
     /// # Errors
-    /// When the program is not valid.
+    /// When the arena alone is more than the machine has free, or the program is not valid.
     pub fn memory_needed(&self, program: &KernelProgram) -> Result<u64, Diagnostic> {
-        arena_bytes(program)?;
+        Ok(self.needed(program, &self.verified(program)?))
+    }
+
+    /// The plans of a program that fits into memory, as far as its arena tells, and has been verified.
+    fn verified(&self, program: &KernelProgram) -> Result<Vec<Plan>, Diagnostic> {
+        arena::check_memory(arena_bytes(program)?)?;
         check::check(program)?;
-        Ok(self.needed(program, &self.plan(program)))
+        Ok(self.plan(program))
     }
 
     /// Loads a program; the typed form of [`Device::load`].
@@ -95,9 +100,7 @@ impl CpuDevice {
     /// # Errors
     /// When the memory is not there or the program is not valid.
     pub fn load_cpu(&self, program: Rc<KernelProgram>) -> Result<CpuLoaded, Diagnostic> {
-        arena::check_memory(arena_bytes(&program)?)?;
-        check::check(&program)?;
-        let plans = self.plan(&program);
+        let plans = self.verified(&program)?;
         arena::check_memory(self.needed(&program, &plans))?;
         let (thread_len, shared_len) = scratch_sizes(&plans);
         let mut arena = Memory::zeroed(program.arena_len)?;

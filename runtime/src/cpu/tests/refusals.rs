@@ -131,6 +131,18 @@ fn buffers_beyond_the_arena() {
 }
 
 #[test]
+fn memory_is_the_arena_and_the_working_memory() {
+    let bench = doubling(|_, _| {});
+    let needed = |threads| {
+        CpuDevice::new(threads)
+            .memory_needed(&bench.program)
+            .expect("a valid program")
+    };
+    assert!(needed(1) > 4 * bench.program.arena_len as u64);
+    assert!(needed(4) > needed(1));
+}
+
+#[test]
 fn a_batch_of_a_billion() {
     let mut bench = Bench::default();
     let shape = vec![1_000_000_000, 32, 32, 64];
@@ -150,6 +162,7 @@ fn a_batch_of_a_billion() {
         .expect_err("500 TB");
     assert_eq!(error.code.name(), "E0701");
     assert!(error.message.contains("476.8 TiB"), "{}", error.message);
+    assert!(CpuDevice::new(2).memory_needed(&bench.program).is_err());
     bench.program.arena_len = usize::MAX;
     assert!(CpuDevice::new(2).load_cpu(Rc::new(bench.program)).is_err());
 }
