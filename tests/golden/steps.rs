@@ -16,13 +16,14 @@ fn split(name: &str) -> (&str, &str) {
 fn chain(
     name: &str,
     device: &str,
+    steps: u64,
     at_step: u64,
     init: Tensors,
     views: impl Fn(u64) -> Tensors,
     mut check: impl FnMut(u64, &Tensors),
 ) {
     let mut kept = init;
-    for step in 0..STEPS {
+    for step in 0..steps {
         let mut inputs = kept;
         inputs.extend(views(step));
         let spec = format!("golden/{name}.ssl");
@@ -76,33 +77,43 @@ fn small(name: &str, device: &str) {
     let init = under(&golden, "init/");
     let mut report = Report::default();
     let views = |step| under(&golden, &format!("in{step}/"));
-    chain(name, device, at_step, init.clone(), views, |step, found| {
-        let want = under(&golden, &format!("want{step}/"));
-        loss(&mut report, found, &want, step);
-        let grads = want.iter().filter(|(name, _)| name.starts_with("grad/"));
-        let largest = grads.map(|(_, t)| norm(&t.floats())).fold(0.0, f64::max);
-        for (key, tensor) in want.iter().filter(|(key, _)| *key != "loss") {
-            let Some(found) = report.find(found, key, &tensor.shape) else {
-                continue;
-            };
-            let (found, want) = (found.floats(), tensor.floats());
-            let distance = norm(&difference(&found, &want));
-            let size = norm(&want);
-            let shown = format!("{key} of step {step}");
-            let (family, path) = split(key);
-            match family {
-                "grad" => report.distance(&shown, distance, 1e-4 * size.max(1e-5 * largest), size),
-                "value" => report.distance(&shown, distance, 1e-5 * size.max(1e-3), size),
-                _ => {
-                    let allowed = allowed_after(step) * size.max(floor(want.len()));
-                    report.distance(&shown, distance, allowed, size);
-                    let change = norm(&difference(&want, &init[path].floats()));
-                    let shown = format!("change of {shown}");
-                    report.distance(&shown, distance, allowed_change(change, size), change);
+    chain(
+        name,
+        device,
+        STEPS,
+        at_step,
+        init.clone(),
+        views,
+        |step, found| {
+            let want = under(&golden, &format!("want{step}/"));
+            loss(&mut report, found, &want, step);
+            let grads = want.iter().filter(|(name, _)| name.starts_with("grad/"));
+            let largest = grads.map(|(_, t)| norm(&t.floats())).fold(0.0, f64::max);
+            for (key, tensor) in want.iter().filter(|(key, _)| *key != "loss") {
+                let Some(found) = report.find(found, key, &tensor.shape) else {
+                    continue;
+                };
+                let (found, want) = (found.floats(), tensor.floats());
+                let distance = norm(&difference(&found, &want));
+                let size = norm(&want);
+                let shown = format!("{key} of step {step}");
+                let (family, path) = split(key);
+                match family {
+                    "grad" => {
+                        report.distance(&shown, distance, 1e-4 * size.max(1e-5 * largest), size)
+                    }
+                    "value" => report.distance(&shown, distance, 1e-5 * size.max(1e-3), size),
+                    _ => {
+                        let allowed = allowed_after(step) * size.max(floor(want.len()));
+                        report.distance(&shown, distance, allowed, size);
+                        let change = norm(&difference(&want, &init[path].floats()));
+                        let shown = format!("change of {shown}");
+                        report.distance(&shown, distance, allowed_change(change, size), change);
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     report.finish(&format!("{name} on {device}"));
 }
 
@@ -111,7 +122,8 @@ fn estimate(a: &[f64], b: &[f64]) -> f64 {
     norm(&difference(&a[1..], &b[1..])) / (SIGNS as f64).sqrt()
 }
 
-fn large(name: &str) {
+/// ResNet-18 at batch 8: the first `steps` steps.
+fn large(name: &str, steps: u64) {
     let path = sslc::tests_folder().join(format!("golden/step/{name}.safetensors"));
     let (golden, metadata) = tensors::read(&path);
     let at_step = metadata["at_step"].parse().expect("a number");
@@ -135,33 +147,48 @@ fn large(name: &str) {
         Tensors::from([("x1".to_owned(), view("x1")), ("x2".to_owned(), view("x2"))])
     };
     let mut report = Report::default();
-    chain(name, "cpu", at_step, init.clone(), views, |step, found| {
-        let want = under(&golden, &format!("want{step}/"));
-        loss(&mut report, found, &want, step);
-        let grads = want.iter().filter(|(name, _)| name.starts_with("grad/"));
-        let largest = grads.map(|(_, t)| t.floats()[0]).fold(0.0, f64::max);
-        for (key, wanted) in want.iter().filter(|(key, _)| *key != "loss") {
-            let (family, path) = split(key);
-            let Some(found) = report.find(found, key, &init[path].shape) else {
-                continue;
-            };
-            let (found, wanted) = (found.floats(), wanted.floats());
-            let shown = format!("{key} of step {step}");
-            if family == "grad" {
-                let distance = estimate(&sketch(&found), &wanted);
-                let size = wanted[0];
-                report.distance(&shown, distance, 1e-4 * size.max(1e-5 * largest), size);
-            } else {
-                let change = difference(&found, &init[path].floats());
-                let distance = estimate(&sketch(&change), &wanted);
-                let size = norm(&found);
-                let allowed = allowed_after(step) * size.max(floor(found.len()));
-                report.distance(&shown, distance, allowed, size);
-                let shown = format!("change of {shown}");
-                report.distance(&shown, distance, allowed_change(wanted[0], size), wanted[0]);
+    chain(
+        name,
+        "cpu",
+        steps,
+        at_step,
+        init.clone(),
+        views,
+        |step, found| {
+            let want = under(&golden, &format!("want{step}/"));
+            loss(&mut report, found, &want, step);
+            let grads = want.iter().filter(|(name, _)| name.starts_with("grad/"));
+            let largest = grads.map(|(_, t)| t.floats()[0]).fold(0.0, f64::max);
+            for (key, wanted) in want.iter().filter(|(key, _)| *key != "loss") {
+                let (family, path) = split(key);
+                let Some(found) = report.find(found, key, &init[path].shape) else {
+                    continue;
+                };
+                let (found, wanted) = (found.floats(), wanted.floats());
+                let shown = format!("{key} of step {step}");
+                if family == "grad" {
+                    let distance = estimate(&sketch(&found), &wanted);
+                    let size = wanted[0];
+                    report.distance(&shown, distance, 1e-4 * size.max(1e-5 * largest), size);
+                } else {
+                    let change = difference(&found, &init[path].floats());
+                    let distance = estimate(&sketch(&change), &wanted);
+                    let size = norm(&found);
+                    // Running statistics are of the activations' size: a mean that is 0 in f64 is rounding in f32.
+                    let rounding = if family == "buffer" {
+                        1e-7 * (found.len() as f64).sqrt()
+                    } else {
+                        0.0
+                    };
+                    let allowed = allowed_after(step) * size.max(floor(found.len()));
+                    report.distance(&shown, distance, allowed + rounding, size);
+                    let shown = format!("change of {shown}");
+                    let allowed = allowed_change(wanted[0], size) + rounding;
+                    report.distance(&shown, distance, allowed, wanted[0]);
+                }
             }
-        }
-    });
+        },
+    );
     report.finish(&format!("{name} on cpu"));
 }
 
@@ -181,16 +208,22 @@ macro_rules! small {
 }
 
 macro_rules! large {
-    ($($name:ident)*) => {$(
+    ($($name:ident: $steps:expr;)*) => {$(
         #[test]
         fn $name() {
-            large(stringify!($name));
+            large(stringify!($name), $steps);
         }
     )*};
 }
 
 small! { simclr byol barlow_twins simsiam }
-large! { resnet18_simclr }
+large! {
+    resnet18_simclr: STEPS;
+    // One step: in the later ones a few of ten million ReLU inputs fall on another side in f32 than in f64.
+    resnet18_byol: 1;
+    resnet18_barlow_twins: 1;
+    resnet18_simsiam: 1;
+}
 
 #[test]
 fn sketches_tell_how_far_tensors_are_apart() {
