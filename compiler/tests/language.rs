@@ -90,6 +90,7 @@ fn lists_and_ranges() {
     assert_eq!(value("[10, 20, 30][-1]"), "the number 30");
     assert_eq!(value("[10, 20, 30][1..3]"), "a list of 2 elements");
     assert_eq!(value("[for i in 3..3: i]"), "a list of 0 elements");
+    assert_eq!(value("(2..6)[1..3][1]"), "the number 4");
     assert_eq!(
         value("[for x in [1, 2]: [for y in 0..x: y]][1][1]"),
         "the number 1"

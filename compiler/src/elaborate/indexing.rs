@@ -87,6 +87,10 @@ impl Elab<'_> {
         base: Span,
         at: Span,
     ) -> R<Value> {
+        let value = match value {
+            Value::Range(..) => Value::list(self.items(&value, base)?),
+            other => other,
+        };
         let n = match &value {
             Value::List(items) => items.len(),
             Value::Tensor(v) => match self.g.b.ty(*v).shape.first() {
