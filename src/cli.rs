@@ -52,6 +52,13 @@ fn parse_override(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// What speed is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// PyTorch in eager mode, channels-last
+    Pytorch,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Compile a spec and train it
@@ -113,6 +120,17 @@ pub enum Command {
         /// A table for people, or a JSON object
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
+        /// Run the same steps elsewhere as well, in turns with ours, and print the ratio
+        #[arg(long, value_enum, value_name = "PEER")]
+        compare: Option<Peer>,
+        /// The Python that has the peer installed
+        #[arg(
+            long,
+            default_value = "python3",
+            value_name = "PROGRAM",
+            requires = "compare"
+        )]
+        python: PathBuf,
     },
     /// Draw a contact sheet of the views
     Views {

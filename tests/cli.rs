@@ -571,6 +571,16 @@ fn bench_prints_what_a_machine_can_read() {
 }
 
 #[test]
+fn a_comparison_without_pytorch_says_what_is_missing() {
+    let sslc = Sslc::with("a.ssl", TINY);
+    let bench = ["bench", "a.ssl", "--compare", "pytorch", "--python"];
+    for python in ["/no/such/python", "true"] {
+        sslc.run(&[&bench[..], &[python]].concat())
+            .fails(4, &["E0751", "--python"]);
+    }
+}
+
+#[test]
 fn fmt_formats_in_place_and_checks() {
     let sslc = Sslc::with("a.ssl", "data   =  fashion_mini( )   # small\n");
     sslc.run(&["fmt", "--check", "a.ssl"]).succeeds_not();

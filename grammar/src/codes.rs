@@ -204,6 +204,7 @@ codes! {
     E0702 Device "the compiled program is not valid"
     E0703 Device "a tensor is too large for a device"
     E0750 Device "there is no such device"
+    E0751 Device "the comparison cannot run"
     // E08: training
     E0801 Training "the loss is not finite"
     E0802 Data "labels are not known"

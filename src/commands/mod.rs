@@ -11,7 +11,7 @@ mod std;
 mod step;
 mod views;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, Peer};
 use crate::compile::{Compilation, Failure, compile};
 use crate::explain;
 use crate::report::{Reporter, print};
@@ -53,7 +53,16 @@ pub fn execute(cli: &Cli) -> u8 {
             spec,
             steps,
             format,
-        } => bench::run(spec, *steps, *format, &cli.global, reporter),
+            compare,
+            python,
+        } => {
+            let request = bench::Request {
+                steps: *steps,
+                format: *format,
+                pytorch: compare.map(|Peer::Pytorch| python.as_path()),
+            };
+            bench::run(spec, &request, &cli.global, reporter)
+        }
         Command::Views {
             spec,
             image,

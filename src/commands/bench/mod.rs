@@ -1,13 +1,18 @@
 //! `sslc bench`: how long a training step takes, and where.
+//!
+//! - [`compare`]: the same step in PyTorch. [`python`]: the process it runs in.
+mod compare;
+mod python;
 
 use crate::cli::{Global, SpecArgs};
 use crate::compile::{Compilation, Failure, json};
 use crate::render::Format;
 use crate::report::{Reporter, print};
+use compare::{Comparison, Peer};
 use serde::Serialize;
 use sslc_compiler::exec::Executor;
 use sslc_compiler::kernels::compile::Compiled;
-use sslc_compiler::program::Program;
+use sslc_compiler::program::{Program, View};
 use sslc_compiler::step::{self, Part};
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
@@ -16,6 +21,7 @@ use sslc_runtime::device::Target;
 use sslc_runtime::rng::{Domain, Stream};
 use sslc_runtime::train::init;
 use sslc_runtime::train::stepper::set_values;
+use std::path::Path;
 use std::time::Instant;
 
 /// What was measured.
@@ -34,6 +40,8 @@ struct Report {
     /// Largest resident memory of the process; 0 where the system does not tell.
     peak_memory_bytes: u64,
     arena_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pytorch: Option<Comparison>,
     kernels: Vec<KernelReport>,
 }
 
@@ -49,14 +57,22 @@ struct KernelReport {
 /// Kernels that the table for people shows.
 const SHOWN: usize = 16;
 
-/// Compiles, warms up, times `steps` (micro-)steps on random views and prints what came out.
+/// What `sslc bench` was asked for beside the spec.
+pub struct Request<'a> {
+    pub steps: u32,
+    pub format: Format,
+    /// The Python whose PyTorch runs the same steps in turns with ours.
+    pub pytorch: Option<&'a Path>,
+}
+
+/// Compiles, warms up, times (micro-)steps on random views and prints what came out.
 pub fn run(
     spec: &SpecArgs,
-    steps: u32,
-    format: Format,
+    request: &Request,
     global: &Global,
     reporter: Reporter,
 ) -> Result<u8, Failure> {
+    let idle = memory("VmRSS:");
     let begin = Instant::now();
     let compilation = Compilation::from_args(spec)?;
     super::warn(&compilation, reporter);
@@ -77,21 +93,48 @@ pub fn run(
     let step = step::build(program, part, false);
     let mut compiled = Compiled::new(&step.graph, &device)?;
     let compile_seconds = begin.elapsed().as_secs_f64();
-    prepare(&mut compiled, program, &step);
+    let values = init::values(program);
+    let views = random_views(program);
+    set_values(&mut compiled, program, &values);
+    for (view, pixels) in program.views.iter().zip(&views) {
+        compiled.set(&format!("view/{}", view.name), pixels);
+    }
+    for (name, schedule) in &step.schedules {
+        compiled.set(&format!("schedule/{name}"), &[schedule.at(0) as f32]);
+    }
+    let mut peer = match request.pytorch {
+        Some(python) => Some(Peer::start(
+            python,
+            program,
+            &values,
+            &views,
+            super::threads(global),
+        )?),
+        None => None,
+    };
+    drop((values, views));
     let peak_flops = measure_peak_flops(super::threads(global));
     compiled.run();
+    let mut loss = vec![0.0];
+    compiled.get("loss", &mut loss);
+    if let Some(peer) = &mut peer {
+        peer.steps(2, true)?;
+    }
     compiled.loaded().enable_profile(true);
-    let mut seconds: Vec<f64> = (0..steps)
-        .map(|_| {
-            let start = Instant::now();
-            compiled.run();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    let step_seconds = seconds[seconds.len() / 2];
+    let mut seconds = Vec::new();
+    for _ in 0..request.steps {
+        let start = Instant::now();
+        compiled.run();
+        seconds.push(start.elapsed().as_secs_f64());
+        if let Some(peer) = &mut peer {
+            peer.steps(1, false)?;
+        }
+    }
+    let step_seconds = median(&mut seconds).unwrap_or(0.0);
     let kernels = compiled.program();
     let flops_per_step = kernels.total_flops();
+    let peak_memory_bytes = memory("VmHWM:");
+    let over_idle = peak_memory_bytes.saturating_sub(idle);
     let report = Report {
         compile_seconds,
         step_seconds,
@@ -99,8 +142,12 @@ pub fn run(
         flops_per_step,
         peak_flops,
         share_of_peak: flops_per_step as f64 / step_seconds / peak_flops,
-        peak_memory_bytes: peak_memory(),
+        peak_memory_bytes,
         arena_bytes: 4 * kernels.arena_len as u64,
+        pytorch: match peer {
+            Some(peer) => Some(peer.finish(step_seconds, f64::from(loss[0]), over_idle)?),
+            None => None,
+        },
         kernels: compiled
             .loaded()
             .profile()
@@ -108,40 +155,42 @@ pub fn run(
             .enumerate()
             .map(|(i, time)| KernelReport {
                 name: kernels.kernels[i].name.clone(),
-                seconds: time.as_secs_f64() / f64::from(steps),
+                seconds: time.as_secs_f64() / f64::from(request.steps),
                 flops: kernels.flops(i),
                 bytes: kernels.bytes(i),
             })
             .collect(),
     };
-    print(&match format {
+    print(&match request.format {
         Format::Json => json(&report),
         Format::Text => table(&report),
     });
     Ok(0)
 }
 
-/// Initial values and views of standard normal pixels.
-fn prepare(compiled: &mut Compiled, program: &Program, step: &step::Step) {
-    set_values(compiled, program, &init::values(program));
-    for (i, view) in program.views.iter().enumerate() {
-        let mut draws = Stream::new(program.train.seed, Domain::Views, i as u32, 0, 0);
-        let len = program.train.batch * view.height * view.width * view.channels;
-        let pixels: Vec<f32> = (0..len).map(|_| draws.uniform(-1.7, 1.7) as f32).collect();
-        compiled.set(&format!("view/{}", view.name), &pixels);
-    }
-    for (name, schedule) in &step.schedules {
-        compiled.set(&format!("schedule/{name}"), &[schedule.at(0) as f32]);
-    }
+/// The middle of some times; `None` of none.
+fn median(seconds: &mut [f64]) -> Option<f64> {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied()
 }
 
-/// `VmHWM` of this process.
-fn peak_memory() -> u64 {
+/// For each view pixels of zero mean and unit variance, [B, H, W, C].
+fn random_views(program: &Program) -> Vec<Vec<f32>> {
+    let one = |(i, view): (usize, &View)| {
+        let mut draws = Stream::new(program.train.seed, Domain::Views, i as u32, 0, 0);
+        let len = program.train.batch * view.height * view.width * view.channels;
+        (0..len).map(|_| draws.uniform(-1.7, 1.7) as f32).collect()
+    };
+    program.views.iter().enumerate().map(one).collect()
+}
+
+/// A size of this process in bytes, by its name in `/proc/self/status`; 0 where the system does not tell.
+fn memory(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
         .lines()
         .find_map(|l| {
-            l.strip_prefix("VmHWM:")?
+            l.strip_prefix(name)?
                 .trim()
                 .strip_suffix("kB")?
                 .trim()
@@ -170,6 +219,21 @@ fn table(report: &Report) -> String {
         mib(report.peak_memory_bytes),
         mib(report.arena_bytes),
     );
+    if let Some(peer) = &report.pytorch {
+        out.push_str(&format!(
+            "PyTorch {}, in turns with these steps, from the same weights and views\n\
+             step         {:.4} s (median), {:.2} times ours\n\
+             loss         {:.6}, ours {:.6}\n\
+             memory       {:.0} MiB over the idle process; ours is {:.2} of that\n\n",
+            peer.version,
+            peer.step_seconds,
+            peer.speedup,
+            peer.losses[0],
+            peer.losses[1],
+            mib(peer.peak_memory_bytes),
+            peer.memory_ratio,
+        ));
+    }
     let mut order: Vec<&KernelReport> = report.kernels.iter().collect();
     order.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     out.push_str("   ms/step  GFLOP/s     GB/s  kernel\n");
