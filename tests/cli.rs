@@ -563,6 +563,7 @@ fn bench_prints_what_a_machine_can_read() {
         "flops_per_step",
         "peak_flops",
         "share_of_peak",
+        "share_of_floor",
         "peak_memory_bytes",
         "kernels",
     ] {

@@ -9,7 +9,7 @@
 //! - [`loops`]: loop kernels.
 //! - [`contract`]: convolutions and matrix products.
 //! - [`indexed`]: indexed kernels.
-//! - [`peak`]: the machine's multiply-add rate.
+//! - [`peak`]: the machine's multiply-add rate and memory bandwidth.
 //!
 //! Invariant: results are the same bits for any number of threads. Work is split by shape alone, and sums have a fixed order.
 //! Invariant: a kernel's run allocates nothing.
@@ -28,7 +28,7 @@ mod tests;
 
 pub use arena::check_memory;
 pub use level::Level;
-pub use peak::measure_peak_flops;
+pub use peak::{measure_bandwidth, measure_peak_flops};
 
 use arena::Memory;
 use contract::ContractionPlan;

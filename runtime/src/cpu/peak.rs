@@ -1,8 +1,9 @@
-//! The multiply-add rate of the machine, against which kernels are measured.
+//! The machine's multiply-add rate and memory bandwidth, against which kernels are measured.
 
 use super::contract::simd::{Kernels, Segment, Tile};
 use super::level::Level;
 use super::pool::Pool;
+use super::scratch::Pointer;
 use std::time::{Duration, Instant};
 
 /// Tiles between two looks at the clock, on each thread.
@@ -28,6 +29,40 @@ fn measure(level: Level, threads: usize, time: Duration) -> f64 {
             return best;
         }
     }
+}
+
+/// f32 elements that each thread copies in a trial: 64 MiB, more than the caches hold.
+const COPIED: usize = 16 << 20;
+
+/// Bytes per second, read and written together, that `threads` threads reach when each copies 64 MiB: the best of several
+/// trials in about a quarter of a second. Takes 128 MiB for each thread meanwhile.
+pub fn measure_bandwidth(threads: usize) -> f64 {
+    let pool = Pool::new(threads);
+    let mut blocks: Vec<(Vec<f32>, Vec<f32>)> = (0..pool.threads())
+        .map(|_| (vec![1.0; COPIED], vec![0.0; COPIED]))
+        .collect();
+    let places: Vec<(Pointer, Pointer)> = blocks
+        .iter_mut()
+        .map(|(from, to)| {
+            (
+                Pointer::new(from.as_mut_ptr()),
+                Pointer::new(to.as_mut_ptr()),
+            )
+        })
+        .collect();
+    let start = Instant::now();
+    let mut best = 0.0f64;
+    while start.elapsed() < Duration::from_millis(250) {
+        let trial = Instant::now();
+        pool.run(places.len(), &|_, unit| {
+            let (from, to) = &places[unit];
+            // SAFETY: both blocks hold `COPIED` elements, live until the pool returns, and only this unit touches them.
+            unsafe { std::ptr::copy_nonoverlapping(from.get(), to.get(), COPIED) };
+        });
+        let bytes = (2 * 4 * COPIED * places.len()) as f64;
+        best = best.max(bytes / trial.elapsed().as_secs_f64());
+    }
+    best
 }
 
 /// A register tile over operands of its own, for measuring the machine's rate.
@@ -89,6 +124,12 @@ impl PeakTile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_has_a_bandwidth() {
+        let rate = measure_bandwidth(1);
+        assert!(rate > 1e8 && rate < 1e13, "{rate}");
+    }
 
     #[test]
     fn every_level_has_a_rate() {

@@ -16,7 +16,7 @@ use sslc_compiler::program::{Program, View};
 use sslc_compiler::step::{self, Part};
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
-use sslc_runtime::cpu::measure_peak_flops;
+use sslc_runtime::cpu::{measure_bandwidth, measure_peak_flops};
 use sslc_runtime::device::Target;
 use sslc_runtime::rng::{Domain, Stream};
 use sslc_runtime::train::init;
@@ -37,6 +37,10 @@ struct Report {
     /// Multiply-add rate measured on this machine with these threads.
     peak_flops: f64,
     share_of_peak: f64,
+    /// Bytes per second, read and written together, that a copy reaches on this machine with these threads.
+    bandwidth: f64,
+    /// Of the kernels' floors in the step's time.
+    share_of_floor: f64,
     /// Largest resident memory of the process; 0 where the system does not tell.
     peak_memory_bytes: u64,
     arena_bytes: u64,
@@ -52,6 +56,8 @@ struct KernelReport {
     seconds: f64,
     flops: u64,
     bytes: u64,
+    /// The longer of the times that its operations take at the peak and its bytes at the bandwidth.
+    floor_seconds: f64,
 }
 
 /// Kernels that the table for people shows.
@@ -135,6 +141,12 @@ pub fn run(
     let flops_per_step = kernels.total_flops();
     let peak_memory_bytes = memory("VmHWM:");
     let over_idle = peak_memory_bytes.saturating_sub(idle);
+    let bandwidth = measure_bandwidth(super::threads(global));
+    let profile = compiled.loaded().profile();
+    let floor = |kernel: usize| {
+        let compute = kernels.flops(kernel) as f64 / peak_flops;
+        compute.max(kernels.bytes(kernel) as f64 / bandwidth)
+    };
     let report = Report {
         compile_seconds,
         step_seconds,
@@ -142,15 +154,15 @@ pub fn run(
         flops_per_step,
         peak_flops,
         share_of_peak: flops_per_step as f64 / step_seconds / peak_flops,
+        bandwidth,
+        share_of_floor: (0..profile.len()).map(floor).sum::<f64>() / step_seconds,
         peak_memory_bytes,
         arena_bytes: 4 * kernels.arena_len as u64,
         pytorch: match peer {
             Some(peer) => Some(peer.finish(step_seconds, f64::from(loss[0]), over_idle)?),
             None => None,
         },
-        kernels: compiled
-            .loaded()
-            .profile()
+        kernels: profile
             .iter()
             .enumerate()
             .map(|(i, time)| KernelReport {
@@ -158,6 +170,7 @@ pub fn run(
                 seconds: time.as_secs_f64() / f64::from(request.steps),
                 flops: kernels.flops(i),
                 bytes: kernels.bytes(i),
+                floor_seconds: floor(i),
             })
             .collect(),
     };
@@ -208,6 +221,7 @@ fn table(report: &Report) -> String {
          samples/s    {:.1}\n\
          FLOPs/step   {:.3e}\n\
          peak FLOP/s  {:.3e}, of which {:.1} % are reached\n\
+         bandwidth    {:.1} GB/s; the kernels' floors are {:.1} % of the step\n\
          memory       {:.0} MiB at most, {:.0} MiB of them the arena\n\n",
         report.compile_seconds,
         report.kernels.len(),
@@ -216,6 +230,8 @@ fn table(report: &Report) -> String {
         report.flops_per_step as f64,
         report.peak_flops,
         100.0 * report.share_of_peak,
+        report.bandwidth * 1e-9,
+        100.0 * report.share_of_floor,
         mib(report.peak_memory_bytes),
         mib(report.arena_bytes),
     );
@@ -236,21 +252,22 @@ fn table(report: &Report) -> String {
     }
     let mut order: Vec<&KernelReport> = report.kernels.iter().collect();
     order.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    out.push_str("   ms/step  GFLOP/s     GB/s  kernel\n");
+    out.push_str("   ms/step  GFLOP/s     GB/s   floor  kernel\n");
     for kernel in order.iter().take(SHOWN) {
         let rate = |amount: u64| amount as f64 / kernel.seconds.max(1e-12) * 1e-9;
         out.push_str(&format!(
-            "{:10.3} {:8.1} {:8.1}  {}\n",
+            "{:10.3} {:8.1} {:8.1} {:5.0} %  {}\n",
             kernel.seconds * 1e3,
             rate(kernel.flops),
             rate(kernel.bytes),
+            100.0 * kernel.floor_seconds / kernel.seconds.max(1e-12),
             kernel.name
         ));
     }
     if let Some(rest) = order.len().checked_sub(SHOWN).filter(|n| *n > 0) {
         let seconds: f64 = order[SHOWN..].iter().map(|k| k.seconds).sum();
         out.push_str(&format!(
-            "{:10.3}                    {rest} others\n",
+            "{:10.3}                            {rest} others\n",
             seconds * 1e3
         ));
     }
