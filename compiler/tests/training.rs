@@ -8,7 +8,7 @@ use sslc_compiler::program::{
     DataKind, Init, NetworkRole, OptimizerRule, ParamKind, Program, ScheduleShape, Selector,
     Span64, ViewKind,
 };
-use support::{Outcome, framed, run};
+use support::{FRAME, Outcome, framed, run, run_with};
 
 #[track_caller]
 fn fails(outcome: Outcome, code: &str, words: &[&str]) {
@@ -470,4 +470,14 @@ loss = mean(f(x1) * f(x2))
         3
     );
     assert_eq!(names("the module `never`") + names("the binding `c`"), 2);
+}
+
+#[test]
+fn what_a_replaced_setting_names_is_used() {
+    let spec = format!(
+        "param rate = 0.2\n{FRAME}encoder f = sequential(flatten(), linear(8))\nloss = mean(f(x1) * f(x2))"
+    );
+    let spec = spec.replace("sgd(0.1)", "sgd(rate)");
+    let outcome = run_with(&spec, &[("train.optimizer", "sgd(0.3)")], vec![]);
+    assert!(outcome.codes.is_empty(), "{}", outcome.text);
 }

@@ -57,6 +57,7 @@ use graph::Building;
 use items::Cell;
 use layers::{BufferDecl, Mode, ParamDecl};
 use modules::Module;
+use sslc_grammar::ast::{Expr, Ident};
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 use sslc_grammar::span::{FileId, Sources, Span};
@@ -184,6 +185,8 @@ struct Elab<'a> {
     /// The values of definitions, by [`DefId`].
     cells: Vec<Cell>,
     used_defs: BTreeSet<DefId>,
+    /// Entries of `train` that the command line took the place of; without a value, the key names it.
+    displaced: Vec<(&'a Ident, Option<&'a Expr>)>,
     used_units: BTreeSet<UnitId>,
     /// Values that `--set` gives params instead of their own.
     param_overrides: BTreeMap<DefId, Value>,
@@ -245,6 +248,7 @@ impl<'a> Elab<'a> {
             options,
             diagnostics: Vec::new(),
             used_defs: BTreeSet::new(),
+            displaced: Vec::new(),
             used_units: BTreeSet::new(),
             param_overrides: BTreeMap::new(),
             g: Building::default(),

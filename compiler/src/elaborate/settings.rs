@@ -157,16 +157,27 @@ impl<'a> Elab<'a> {
             if !TRAIN_KEYS.iter().any(|k| k.name == name) {
                 continue;
             }
-            block.entries.retain(|(n, _)| *n != name);
+            self.displace(&mut block, |n, _| n == name);
             // One of `epochs` and `steps` on the command line takes the place of the other.
             if name == "epochs" || name == "steps" {
-                block.entries.retain(|(n, g)| {
-                    !matches!(*n, "epochs" | "steps") || matches!(g, Given::Override(_))
+                self.displace(&mut block, |n, g| {
+                    matches!(n, "epochs" | "steps") && matches!(g, Given::Entry { .. })
                 });
             }
             block.entries.push((name, Given::Override(o)));
         }
         block
+    }
+
+    /// Takes entries out for the command line's; what they name counts as used all the same.
+    fn displace(&mut self, block: &mut TrainBlock<'a>, which: impl Fn(&str, &Given) -> bool) {
+        block.entries.retain(|(name, given)| {
+            let goes = which(name, given);
+            if let (true, Given::Entry { key, value, .. }) = (goes, given) {
+                self.displaced.push((key, *value));
+            }
+            !goes
+        });
     }
 
     pub fn two_items(&mut self, what: &str, again: Span, first: Span) {

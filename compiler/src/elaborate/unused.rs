@@ -13,11 +13,20 @@ impl<'a> Elab<'a> {
     pub fn warn_unused(&mut self) {
         let entry = &self.units[0];
         let mut found: Vec<(&'a Ident, &'static str)> = Vec::new();
+        let mut displaced = BTreeSet::new();
+        for (key, value) in &self.displaced {
+            match value {
+                Some(value) => names(value, &mut displaced),
+                None => {
+                    displaced.insert(&key.name);
+                }
+            }
+        }
         for id in &entry.defs {
             let def = self.defs[id.index()];
             let needless = match def.kind {
                 DefKind::Watch(_) => false,
-                _ => !self.used_defs.contains(id),
+                _ => !self.used_defs.contains(id) && !displaced.contains(def.name.name.as_str()),
             };
             if needless {
                 let what = match def.kind {
