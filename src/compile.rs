@@ -136,7 +136,10 @@ impl Compilation {
             }
             Stage::Kernels => {
                 let lowered = lowered()?;
-                let program = build(&lowered.graph, &Interface::of(&lowered));
+                let program = build(
+                    &lowered.graph,
+                    &Interface::of(&lowered, self.program.options()),
+                );
                 match format {
                     GraphFormat::Text => kernels::text::text(&program),
                     GraphFormat::Json => json(&kernels::text::json(&program)),

@@ -1,6 +1,7 @@
 //! What a spec means once evaluated: the contract between the compiler and the runtime.
 
 use crate::core::graph::{Graph, ValueId};
+use crate::kernels::build::Options;
 use serde::Serialize;
 use sslc_grammar::ast::Role;
 use sslc_grammar::span::Span;
@@ -342,6 +343,26 @@ pub struct Program {
     pub encode: Encode,
 }
 
+impl Program {
+    /// How its kernels are made.
+    pub fn options(&self) -> Options {
+        Options {
+            math: self.train.math,
+        }
+    }
+}
+
+/// How exact the arithmetic is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Math {
+    /// Algorithms with fewer products are used, which round a little more.
+    #[default]
+    Fast,
+    /// Convolutions add each of their products.
+    Strict,
+}
+
 /// A network applied to a value in the forward pass. The same network on the same value is one application.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Application {
@@ -393,6 +414,7 @@ pub struct Train {
     /// Micro-batches an optimizer step.
     pub accumulate: u64,
     pub drop_last: bool,
+    pub math: Math,
     pub watch_collapse: bool,
 }
 

@@ -312,12 +312,12 @@ fn settings_not_available_are_refused() {
         "precision = \"bf16\"",
         "checkpoint = every(epochs(1))",
         "memory = \"low\"",
-        "math = \"fast\"",
         "drop_last = false",
     ] {
         fails(train(setting), "E0406", &["not available yet"]);
     }
     fails(train("precision = \"f16\""), "E0405", &[]);
+    fails(train("math = \"exact\""), "E0405", &["\"strict\""]);
     fails(train("clip_norm = 0"), "E0405", &[]);
     fails(train("seed = \"a\""), "E0405", &["the string \"a\""]);
     fails(

@@ -5,8 +5,8 @@
 
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
-    Access, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape, Inst, Kernel,
-    KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
+    Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape, Inst,
+    Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
 };
 use sslc_runtime::cpu::{CpuDevice, Level, measure_peak_flops};
 use std::rc::Rc;
@@ -129,18 +129,26 @@ fn conv(
     let w = case.buffer(&[shape.w_len()]);
     let y = case.buffer(&[shape.y_len()]);
     case.kernel(KernelKind::Contraction(match pass {
-        Pass::Forward => Contraction::Conv { x, w, y, shape },
+        Pass::Forward => Contraction::Conv {
+            x,
+            w,
+            y,
+            shape,
+            algorithm: Algorithm::Direct,
+        },
         Pass::Input => Contraction::ConvInputGrad {
             dy: y,
             w,
             dx: x,
             shape,
+            algorithm: Algorithm::Direct,
         },
         Pass::Filter => Contraction::ConvFilterGrad {
             x,
             dy: y,
             dw: w,
             shape,
+            algorithm: Algorithm::Direct,
         },
     }))
 }

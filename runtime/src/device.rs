@@ -3,6 +3,7 @@
 use crate::cpu::CpuDevice;
 use sslc_compiler::core::graph::Graph;
 use sslc_compiler::exec::Executor;
+use sslc_compiler::kernels::build::Options;
 use sslc_compiler::kernels::compile::Compiled;
 use sslc_compiler::lower::check_sizes;
 use sslc_compiler::lower::reference::Reference;
@@ -47,9 +48,13 @@ impl Target {
     ///
     /// # Errors
     /// When the device has no room for it.
-    pub fn compile(&self, graph: &Graph) -> Result<Box<dyn Executor>, Diagnostic> {
+    pub fn compile(
+        &self,
+        graph: &Graph,
+        options: Options,
+    ) -> Result<Box<dyn Executor>, Diagnostic> {
         match self {
-            Target::Cpu(device) => Ok(Box::new(Compiled::new(graph, device)?)),
+            Target::Cpu(device) => Ok(Box::new(Compiled::new(graph, options, device)?)),
             Target::Reference => {
                 check_sizes(graph)?;
                 Ok(Box::new(Reference::new(graph)))

@@ -2,8 +2,8 @@
 
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
-    Access, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape, Indexed, Inst,
-    Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Window,
+    Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape,
+    Indexed, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Window,
 };
 use sslc_runtime::cpu::CpuDevice;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -91,6 +91,7 @@ fn program() -> KernelProgram {
             w: id(1),
             y: id(2),
             shape,
+            algorithm: Algorithm::Direct,
         }),
         KernelKind::Loop(LoopKernel {
             shape: vec![rows, 32],
@@ -119,12 +120,14 @@ fn program() -> KernelProgram {
             w: id(1),
             dx: id(0),
             shape,
+            algorithm: Algorithm::Direct,
         }),
         KernelKind::Contraction(Contraction::ConvFilterGrad {
             x: id(0),
             dy: id(3),
             dw: id(1),
             shape,
+            algorithm: Algorithm::Direct,
         }),
         KernelKind::Indexed(Indexed::MaxPool {
             x: id(0),

@@ -2,6 +2,7 @@
 
 use sslc_compiler::core::random;
 use sslc_compiler::exec::Executor;
+use sslc_compiler::kernels::build::Options;
 use sslc_compiler::kernels::compile::Compiled;
 use sslc_compiler::lower::reference::Reference;
 use sslc_runtime::cpu::CpuDevice;
@@ -11,7 +12,7 @@ fn random_programs_agree_with_the_reference() {
     let device = CpuDevice::new(2);
     for seed in 0..150 {
         let (graph, inputs) = random::program(1000 + seed, 4 + (seed % 40) as usize);
-        let mut compiled = Compiled::new(&graph, &device).unwrap();
+        let mut compiled = Compiled::new(&graph, Options::default(), &device).unwrap();
         let mut reference = Reference::new(&graph);
         for (name, tensor) in &inputs {
             let data: Vec<f32> = tensor.data.iter().map(|x| *x as f32).collect();

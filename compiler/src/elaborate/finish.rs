@@ -282,6 +282,7 @@ impl<'a> Elab<'a> {
                 clip_norm: train.clip_norm,
                 accumulate: train.accumulate,
                 drop_last: true,
+                math: train.math,
                 watch_collapse: train.watch_collapse,
             },
             eval: Evaluation {

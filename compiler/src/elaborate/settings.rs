@@ -5,7 +5,7 @@ use super::overrides::{Overrides, literal};
 use super::schedules::Length;
 use super::scope::Scope;
 use super::values::{OptimizerValue, R, Reported, UnitId, Value};
-use crate::program::{DataSource, Duration};
+use crate::program::{DataSource, Duration, Math};
 use sslc_grammar::ast::{Entry, Expr, Ident, ItemKind};
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
@@ -49,7 +49,10 @@ pub const TRAIN_KEYS: &[TrainKey] = &[
     key("precision", "\"f32\"."),
     key("checkpoint", "When to save the state of the training."),
     key("memory", "How memory is saved."),
-    key("math", "How exact the arithmetic is."),
+    key(
+        "math",
+        "\"fast\" (if left out): algorithms with fewer products; or \"strict\".",
+    ),
 ];
 
 /// An entry of a block: where its value comes from.
@@ -104,6 +107,7 @@ pub struct TrainSettings {
     pub clip_norm: Option<f64>,
     pub accumulate: u64,
     pub watch_collapse: bool,
+    pub math: Math,
 }
 
 impl<'a> Elab<'a> {
@@ -243,7 +247,7 @@ impl<'a> Elab<'a> {
             Some(Given::Override(o)) => {
                 let text = || Value::str(&o.string());
                 let value = match (name, o.expr()) {
-                    ("precision", _) => text(),
+                    ("precision" | "math", _) => text(),
                     (_, Some(e)) => match literal(e) {
                         Some(v) => v,
                         None => self.top_level(e, UnitId(0), usize::MAX)?,
@@ -414,6 +418,7 @@ impl<'a> Elab<'a> {
             }
         };
         let accumulate = self.whole_setting(block, "accumulate", 1);
+        let math = self.math_setting(block);
         let watch_collapse = self.flag_setting(block, "watch_collapse", true);
         let accumulate = accumulate.map(|a| a.map_or(1, |(n, _)| n));
         let length = match (data, &accumulate) {
@@ -427,6 +432,7 @@ impl<'a> Elab<'a> {
                 clip_norm,
                 accumulate: accumulate?,
                 watch_collapse: watch_collapse?.0,
+                math: math?,
             }),
             _ => Err(Reported),
         }
@@ -441,7 +447,6 @@ impl<'a> Elab<'a> {
                 "leave it out: the encoder is saved when the training ends or stops",
             ),
             ("memory", "leave it out"),
-            ("math", "leave it out: arithmetic is f32"),
         ] {
             if let Some(span) = block.span(name) {
                 self.not_yet(&format!("`{name}`"), span, help);
@@ -484,6 +489,23 @@ impl<'a> Elab<'a> {
             Err(Reported) => failed = true,
         }
         failed
+    }
+
+    fn math_setting(&mut self, block: &TrainBlock<'a>) -> R<Math> {
+        match self.setting(block, "math")? {
+            None => Ok(Math::Fast),
+            Some((Value::Str(word), span)) => match &*word {
+                "fast" => Ok(Math::Fast),
+                "strict" => Ok(Math::Strict),
+                other => Err(self.setting_range(
+                    "math",
+                    &format!("\"{other}\""),
+                    "\"fast\" or \"strict\"",
+                    span,
+                )),
+            },
+            Some((other, span)) => Err(self.setting_kind("math", "a string", &other, span)),
+        }
     }
 
     /// The length of the training in optimizer steps.

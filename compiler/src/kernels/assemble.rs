@@ -4,7 +4,7 @@ use super::bits::{Ancestry, Bits};
 use super::dag::{Dag, Fixed, Op};
 use super::emit::loop_kernel;
 use super::fuse::Units;
-use super::ir::{BufferId, Contraction, Indexed, KernelKind};
+use super::ir::{Algorithm, BufferId, Contraction, Indexed, KernelKind};
 use super::keep::{Kept, body};
 use super::space::Space;
 use std::collections::{BTreeMap, BTreeSet};
@@ -319,18 +319,21 @@ fn fixed_kernel(fixed: Fixed, i: &[usize], out: usize) -> KernelKind {
             w: at(1),
             y: out,
             shape,
+            algorithm: Algorithm::Direct,
         }),
         Fixed::ConvInputGrad(shape) => KernelKind::Contraction(Contraction::ConvInputGrad {
             dy: at(0),
             w: at(1),
             dx: out,
             shape,
+            algorithm: Algorithm::Direct,
         }),
         Fixed::ConvFilterGrad(shape) => KernelKind::Contraction(Contraction::ConvFilterGrad {
             x: at(0),
             dy: at(1),
             dw: out,
             shape,
+            algorithm: Algorithm::Direct,
         }),
         Fixed::MaxPool(window) => KernelKind::Indexed(Indexed::MaxPool {
             x: at(0),

@@ -2,6 +2,7 @@
 
 use super::assemble::{Draft, assemble};
 use super::bind::{Bound, bind};
+use super::choose::choose;
 use super::dag::{Dag, import};
 use super::fuse::cluster;
 use super::ir::{BufferKind, Kernel, KernelKind, KernelProgram};
@@ -9,7 +10,14 @@ use super::keep::{keep, live};
 use super::plan::plan;
 use super::schedule::schedule;
 use crate::lower::{Lowered, Note};
+use crate::program::Math;
 use luminal::graph::{Graph, NodeIndex};
+
+/// What the spec says of how kernels are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub math: Math,
+}
 
 /// What of a lowered graph the kernels need to know beside the graph.
 #[derive(Clone, Debug, Default)]
@@ -18,10 +26,11 @@ pub struct Interface {
     pub outputs: Vec<(String, NodeIndex)>,
     /// What each node was made for, by node index.
     pub notes: Vec<Note>,
+    pub options: Options,
 }
 
 impl Interface {
-    pub fn of(lowered: &Lowered) -> Interface {
+    pub fn of(lowered: &Lowered, options: Options) -> Interface {
         Interface {
             outputs: lowered
                 .outputs
@@ -29,6 +38,7 @@ impl Interface {
                 .map(|p| (p.name.clone(), p.node))
                 .collect(),
             notes: lowered.notes.clone(),
+            options,
         }
     }
 }
@@ -46,6 +56,9 @@ pub fn build(graph: &Graph, interface: &Interface) -> KernelProgram {
         notes: &interface.notes,
     };
     let mut bound = bind(&dag, drafts, |id| names.tensor(id));
+    for draft in &mut bound.drafts {
+        choose(&mut draft.kind, interface.options.math);
+    }
     let order = schedule(&bound);
     let arena_len = plan(&mut bound, &order);
     let program = finish(bound, &order, arena_len, &names);

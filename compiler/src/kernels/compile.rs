@@ -1,6 +1,6 @@
 //! Our luminal compiler: a graph's contents become one operator per kernel, in one chain.
 
-use super::build::{Interface, build};
+use super::build::{Interface, Options, build};
 use super::device::{Device, Loaded};
 use super::ir::{BufferId, BufferKind, KernelProgram};
 use crate::core::graph::Graph;
@@ -91,13 +91,17 @@ impl Compiled {
     ///
     /// # Errors
     /// When the device has no room, or no form for a kernel.
-    pub fn new(graph: &Graph, device: &dyn Device) -> Result<Compiled, Diagnostic> {
+    pub fn new(
+        graph: &Graph,
+        options: Options,
+        device: &dyn Device,
+    ) -> Result<Compiled, Diagnostic> {
         check_sizes(graph)?;
         let mut lowered = lower(graph);
         let outputs = lowered.outputs.iter();
         let outputs = outputs.map(|p| (p.name.clone(), p.shape.clone())).collect();
         let compiler = KernelCompiler {
-            interface: Interface::of(&lowered),
+            interface: Interface::of(&lowered, options),
             device,
             result: RefCell::new(None),
         };

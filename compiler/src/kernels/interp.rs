@@ -223,15 +223,19 @@ impl Memory {
                 };
                 self.apply([a, b], out, |[a, b], out| naive::matmul(a, b, out, s));
             }
-            Contraction::Conv { x, w, y, shape } => {
+            Contraction::Conv { x, w, y, shape, .. } => {
                 self.apply([x, w], y, |[x, w], y| naive::conv(x, w, y, &shape));
             }
-            Contraction::ConvInputGrad { dy, w, dx, shape } => {
+            Contraction::ConvInputGrad {
+                dy, w, dx, shape, ..
+            } => {
                 self.apply([dy, w], dx, |[dy, w], dx| {
                     naive::conv_input_grad(dy, w, dx, &shape)
                 });
             }
-            Contraction::ConvFilterGrad { x, dy, dw, shape } => {
+            Contraction::ConvFilterGrad {
+                x, dy, dw, shape, ..
+            } => {
                 self.apply([x, dy], dw, |[x, dy], dw| {
                     naive::conv_filter_grad(x, dy, dw, &shape)
                 });

@@ -266,6 +266,7 @@ pub enum Contraction {
         w: BufferId,
         y: BufferId,
         shape: ConvShape,
+        algorithm: Algorithm,
     },
     /// The gradient of `Conv` with respect to x.
     ConvInputGrad {
@@ -273,6 +274,7 @@ pub enum Contraction {
         w: BufferId,
         dx: BufferId,
         shape: ConvShape,
+        algorithm: Algorithm,
     },
     /// The gradient of `Conv` with respect to w.
     ConvFilterGrad {
@@ -280,7 +282,30 @@ pub enum Contraction {
         dy: BufferId,
         dw: BufferId,
         shape: ConvShape,
+        algorithm: Algorithm,
     },
+}
+
+/// How a convolution or one of its gradients is computed; the result is the same but for rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// A product for every tap.
+    #[default]
+    Direct,
+    /// F(4×4, 3×3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): 36 products where direct
+    /// convolution has 144. For those that [`ConvShape::has_winograd`] names.
+    Winograd,
+}
+
+impl Algorithm {
+    /// `direct` or `winograd`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Direct => "direct",
+            Algorithm::Winograd => "winograd",
+        }
+    }
 }
 
 /// Sizes of a 2-D convolution: x [n, h, w, c], filter [kernel, kernel, c/groups, k], y [n, oh, ow, k].
@@ -300,6 +325,11 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// Whether the Winograd algorithm computes it: 3×3 windows, one apart, over all channels.
+    pub fn has_winograd(&self) -> bool {
+        self.kernel == 3 && self.stride == 1 && self.groups == 1
+    }
+
     /// Elements of x.
     pub fn x_len(&self) -> usize {
         self.n * self.h * self.w * self.c

@@ -7,11 +7,12 @@
 //! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces, and
 //!   [`reductions`] in a row made one),
 //!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`bind`] gives them buffers,
-//!   [`schedule`] orders them, [`plan`] places the buffers. [`bits`]: sets for them.
+//!   [`choose`] settles how each contraction is computed, [`schedule`] orders them, [`plan`] places the buffers. [`bits`]: sets for them.
 pub mod assemble;
 pub mod bind;
 pub mod bits;
 pub mod build;
+pub mod choose;
 pub mod compile;
 pub mod cost;
 pub mod dag;

@@ -3,8 +3,9 @@
 //! A kernel is its number, name and index space, its operations and bytes; then its loads with their strides, values used more
 //! than once, and what it stores or combines. The memory plan stands at the end.
 
+use super::choose::{Pass, work};
 use super::ir::{
-    Access, Binary, BufferId, BufferKind, Combine, Contraction, ConvShape, Indexed, Inst,
+    Access, Algorithm, Binary, BufferId, BufferKind, Combine, Contraction, ConvShape, Indexed, Inst,
 };
 use super::ir::{KernelKind, KernelProgram, LoopKernel, Reg, Unary, Window};
 use super::verify::touched;
@@ -171,11 +172,35 @@ fn binary(op: Binary, a: &str, b: &str) -> String {
     }
 }
 
-fn conv_text(s: &ConvShape) -> String {
-    format!(
-        "[{}, {}, {}, {}] to [{}, {}, {}, {}], {}×{}, stride {}, padding {}, groups {}",
-        s.n, s.h, s.w, s.c, s.n, s.oh, s.ow, s.k, s.kernel, s.kernel, s.stride, s.padding, s.groups
-    )
+/// Sizes, the algorithm, and where there is another the work of each that the choice compared.
+fn conv_text(s: &ConvShape, algorithm: Algorithm, pass: Pass) -> String {
+    let mut text = format!(
+        "[{}, {}, {}, {}] to [{}, {}, {}, {}], {}×{}, stride {}, padding {}, groups {}, {}",
+        s.n,
+        s.h,
+        s.w,
+        s.c,
+        s.n,
+        s.oh,
+        s.ow,
+        s.k,
+        s.kernel,
+        s.kernel,
+        s.stride,
+        s.padding,
+        s.groups,
+        algorithm.name()
+    );
+    if let Some(winograd) = work(s, pass, Algorithm::Winograd) {
+        let direct = work(s, pass, Algorithm::Direct).unwrap_or(winograd);
+        let _ = write!(
+            text,
+            " (work: winograd {:.2}, direct {:.2})",
+            winograd / 1e9,
+            direct / 1e9
+        );
+    }
+    text
 }
 
 fn window_text(s: &Window) -> String {
@@ -286,31 +311,49 @@ fn fixed_text(program: &KernelProgram, kind: &KernelKind) -> String {
                     t(tb)
                 )
             }
-            Contraction::Conv { x, w, y, shape } => {
+            Contraction::Conv {
+                x,
+                w,
+                y,
+                shape,
+                algorithm,
+            } => {
                 format!(
                     "{} = conv({}, {})  {}",
                     at(y),
                     at(x),
                     at(w),
-                    conv_text(shape)
+                    conv_text(shape, *algorithm, Pass::Forward)
                 )
             }
-            Contraction::ConvInputGrad { dy, w, dx, shape } => {
+            Contraction::ConvInputGrad {
+                dy,
+                w,
+                dx,
+                shape,
+                algorithm,
+            } => {
                 format!(
                     "{} = conv_input_grad({}, {})  {}",
                     at(dx),
                     at(dy),
                     at(w),
-                    conv_text(shape)
+                    conv_text(shape, *algorithm, Pass::InputGrad)
                 )
             }
-            Contraction::ConvFilterGrad { x, dy, dw, shape } => {
+            Contraction::ConvFilterGrad {
+                x,
+                dy,
+                dw,
+                shape,
+                algorithm,
+            } => {
                 format!(
                     "{} = conv_filter_grad({}, {})  {}",
                     at(dw),
                     at(x),
                     at(dy),
-                    conv_text(shape)
+                    conv_text(shape, *algorithm, Pass::FilterGrad)
                 )
             }
         },

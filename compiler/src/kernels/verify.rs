@@ -2,7 +2,8 @@
 
 use super::bind::rename;
 use super::ir::{
-    Access, BufferId, BufferKind, Combine, Contraction, Indexed, Inst, Kernel, KernelKind,
+    Access, Algorithm, BufferId, BufferKind, Combine, Contraction, Indexed, Inst, Kernel,
+    KernelKind,
 };
 use super::ir::{KernelProgram, LoopKernel};
 use super::plan::{ALIGNMENT, replaces};
@@ -78,6 +79,9 @@ impl Verifier<'_> {
         match &kernel.kind {
             KernelKind::Loop(body) => self.loop_kernel(k, body),
             kind => {
+                if let KernelKind::Contraction(contraction) = kind {
+                    self.algorithm(k, contraction);
+                }
                 let mut at = Vec::new();
                 rename(&mut kind.clone(), |b| at.push(*b));
                 for (b, want) in at.into_iter().zip(fixed_lengths(kind)) {
@@ -90,6 +94,24 @@ impl Verifier<'_> {
                     }
                 }
             }
+        }
+    }
+
+    fn algorithm(&mut self, k: usize, contraction: &Contraction) {
+        let (Contraction::Conv {
+            shape, algorithm, ..
+        }
+        | Contraction::ConvInputGrad {
+            shape, algorithm, ..
+        }
+        | Contraction::ConvFilterGrad {
+            shape, algorithm, ..
+        }) = contraction
+        else {
+            return;
+        };
+        if *algorithm == Algorithm::Winograd && !shape.has_winograd() {
+            self.say(k, format!("{} is not for {shape:?}", algorithm.name()));
         }
     }
 

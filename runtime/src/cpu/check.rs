@@ -6,8 +6,8 @@
 use super::loops::canon::{Canon, MAX_AXES, Op};
 use super::loops::ranges::{disjoint, injective, overlap, same};
 use sslc_compiler::kernels::ir::{
-    Access, BufferId, Combine, Contraction, ConvShape, Indexed, Inst, KernelKind, KernelProgram,
-    LoopKernel, Window,
+    Access, Algorithm, BufferId, Combine, Contraction, ConvShape, Indexed, Inst, KernelKind,
+    KernelProgram, LoopKernel, Window,
 };
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
@@ -333,22 +333,47 @@ impl Checker<'_> {
                 self.len(out, &[batch, m, n])?;
                 self.apart(out, &[a, b])
             }
-            Contraction::Conv { x, w, y, shape } => {
-                self.convolution(x, w, y, &shape)?;
+            Contraction::Conv {
+                x,
+                w,
+                y,
+                shape,
+                algorithm,
+            } => {
+                self.convolution(x, w, y, &shape, algorithm)?;
                 self.apart(y, &[x, w])
             }
-            Contraction::ConvInputGrad { dy, w, dx, shape } => {
-                self.convolution(dx, w, dy, &shape)?;
+            Contraction::ConvInputGrad {
+                dy,
+                w,
+                dx,
+                shape,
+                algorithm,
+            } => {
+                self.convolution(dx, w, dy, &shape, algorithm)?;
                 self.apart(dx, &[dy, w])
             }
-            Contraction::ConvFilterGrad { x, dy, dw, shape } => {
-                self.convolution(x, dw, dy, &shape)?;
+            Contraction::ConvFilterGrad {
+                x,
+                dy,
+                dw,
+                shape,
+                algorithm,
+            } => {
+                self.convolution(x, dw, dy, &shape, algorithm)?;
                 self.apart(dw, &[x, dy])
             }
         }
     }
 
-    fn convolution(&self, x: BufferId, w: BufferId, y: BufferId, s: &ConvShape) -> Checked {
+    fn convolution(
+        &self,
+        x: BufferId,
+        w: BufferId,
+        y: BufferId,
+        s: &ConvShape,
+        algorithm: Algorithm,
+    ) -> Checked {
         ensure(
             s.groups > 0
                 && s.kernel > 0
@@ -361,6 +386,9 @@ impl Checker<'_> {
                 && extent(s.w, s.kernel, s.stride, s.padding) == Some(s.ow),
             || format!("the convolution's sizes do not fit each other: {s:?}"),
         )?;
+        ensure(algorithm == Algorithm::Direct || s.has_winograd(), || {
+            format!("the algorithm {} is not for {s:?}", algorithm.name())
+        })?;
         // Windows with their padding, of the input and of the output's gradient, fit into memory's numbers.
         let side = |out: usize| product(&[out, s.stride]).map(|n| n + s.kernel);
         product(&[side(s.oh)?, side(s.ow)?, s.c])?;

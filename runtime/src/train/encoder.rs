@@ -28,7 +28,7 @@ impl<'a> Encoder<'a> {
         Ok(Encoder {
             program,
             target,
-            evaluate: target.compile(&program.encode.evaluate)?,
+            evaluate: target.compile(&program.encode.evaluate, program.options())?,
             batch: program.train.batch,
         })
     }
@@ -74,7 +74,9 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// When an image cannot be read.
     pub fn calibrate(&self, values: &mut Values, split: &Arc<Split>) -> Result<(), Diagnostic> {
-        let mut executor = self.target.compile(&self.program.encode.calibrate)?;
+        let mut executor = self
+            .target
+            .compile(&self.program.encode.calibrate, self.program.options())?;
         set_values(executor.as_mut(), self.program, values);
         let whole = split.len() >= self.batch;
         let images: Vec<usize> = if whole {

@@ -39,7 +39,7 @@ impl Stepper {
         let Step {
             graph, schedules, ..
         } = step::build(program, part, gradients);
-        let mut forward = target.compile(&graph)?;
+        let mut forward = target.compile(&graph, program.options())?;
         set_values(forward.as_mut(), program, initial);
         let mut all_schedules = schedules;
         let mut update = None;
@@ -47,7 +47,7 @@ impl Stepper {
             let Step {
                 graph, schedules, ..
             } = step::build(program, Part::Update, false);
-            let mut executor = target.compile(&graph)?;
+            let mut executor = target.compile(&graph, program.options())?;
             set_values(executor.as_mut(), program, initial);
             all_schedules.extend(schedules);
             update = Some((executor, accumulate));

@@ -97,7 +97,7 @@ pub fn run(
         Part::Whole
     };
     let step = step::build(program, part, false);
-    let mut compiled = Compiled::new(&step.graph, &device)?;
+    let mut compiled = Compiled::new(&step.graph, program.options(), &device)?;
     let compile_seconds = begin.elapsed().as_secs_f64();
     let values = init::values(program);
     let views = random_views(program);

@@ -6,14 +6,14 @@ use crate::core::builder::Builder;
 use crate::core::graph::{Graph, ValueId};
 use crate::core::ops;
 use crate::core::simplify::simplify;
-use crate::kernels::build::{Interface, build};
+use crate::kernels::build::{Interface, Options, build};
 use crate::kernels::ir::{Combine, KernelKind, KernelProgram, LoopKernel};
 use crate::kernels::text;
 use crate::lower::lower;
 
 pub fn program(graph: &Graph) -> KernelProgram {
     let lowered = lower(graph);
-    build(&lowered.graph, &Interface::of(&lowered))
+    build(&lowered.graph, &Interface::of(&lowered, Options::default()))
 }
 
 /// A pointwise convolution, batch norm and relu of images of 4096 elements, and their gradients.

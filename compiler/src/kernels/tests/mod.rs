@@ -4,6 +4,7 @@ mod forms;
 mod net;
 mod plans;
 
+use super::build::Options;
 use super::compile::Compiled;
 use super::interp::Interpreter;
 
@@ -16,7 +17,7 @@ use crate::lower::reference::Reference;
 
 /// Runs `steps` steps on both and compares every output after each.
 fn compare(what: &str, graph: &Graph, inputs: &Inputs, steps: usize, tolerance: f32) {
-    let mut compiled = Compiled::new(graph, &Interpreter).unwrap();
+    let mut compiled = Compiled::new(graph, Options::default(), &Interpreter).unwrap();
     let violations = verify::verify(compiled.program());
     assert!(
         violations.is_empty(),

@@ -5,6 +5,7 @@ use super::net;
 use crate::core::builder::Builder;
 use crate::core::graph::Graph;
 use crate::exec::Executor;
+use crate::kernels::build::Options;
 use crate::kernels::compile::{Compiled, KernelOp};
 use crate::kernels::interp::Interpreter;
 use crate::kernels::ir::{BufferId, BufferKind, Inst, KernelKind, KernelProgram};
@@ -24,7 +25,7 @@ fn swap() -> Graph {
 
 #[test]
 fn parameters_can_swap_their_values() {
-    let mut compiled = Compiled::new(&swap(), &Interpreter).unwrap();
+    let mut compiled = Compiled::new(&swap(), Options::default(), &Interpreter).unwrap();
     compiled.set("param/a", &[1.0, 2.0, 3.0]);
     compiled.set("param/b", &[4.0, 5.0, 6.0]);
     compiled.run();
@@ -65,7 +66,7 @@ fn an_update_that_reads_transposed_is_copied() {
     let t = b.transpose(w, &[1, 0]);
     let next = b.add(w, t);
     b.output("param/w", next);
-    let mut compiled = Compiled::new(&b.graph, &Interpreter).unwrap();
+    let mut compiled = Compiled::new(&b.graph, Options::default(), &Interpreter).unwrap();
     assert_eq!(compiled.program().kernels.len(), 2);
     compiled.set("param/w", &[0., 1., 2., 3., 4., 5., 6., 7., 8.]);
     compiled.run();
@@ -111,7 +112,7 @@ fn a_map_takes_the_place_of_what_dies() {
 #[test]
 fn luminal_runs_a_chain_of_kernels() {
     let graph = net::step(net::TINY);
-    let mut compiled = Compiled::new(&graph, &Interpreter).unwrap();
+    let mut compiled = Compiled::new(&graph, Options::default(), &Interpreter).unwrap();
     let chain = compiled.graph();
     let kernels = compiled.program().kernels.len();
     assert_eq!(
@@ -137,7 +138,7 @@ fn broken(f: impl FnOnce(&mut KernelProgram)) -> String {
     let sum = b.add(y, z);
     b.output("sum", sum);
     let lowered = lower(&b.graph);
-    let interface = crate::kernels::build::Interface::of(&lowered);
+    let interface = crate::kernels::build::Interface::of(&lowered, Options::default());
     let mut program = crate::kernels::build::build(&lowered.graph, &interface);
     assert_eq!(verify(&program), Vec::<String>::new());
     f(&mut program);

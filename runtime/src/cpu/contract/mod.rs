@@ -1,13 +1,16 @@
 //! Contractions on the CPU.
 //!
-//! - [`simd`]: register tiles for each level.
+//! - [`vector`]: vectors of each level. [`simd`]: register tiles of them.
 //! - [`window`]: chunks of images and their windows.
 //! - [`rows`]: convolution, its input gradient, matmul.
 //! - [`columns`]: the filter's gradient, Aᵀ·B.
+//! - [`winograd`]: 3×3 convolutions with fewer products.
 mod columns;
 mod rows;
 pub mod simd;
+mod vector;
 mod window;
+mod winograd;
 
 use super::level::Level;
 use super::pool::Pool;
@@ -68,15 +71,19 @@ impl ContractionPlan {
                     ContractionPlan::Rows(Box::new(sizes.rows(level)))
                 }
             }
-            Contraction::Conv { x, w, y, shape } => {
+            Contraction::Conv { x, w, y, shape, .. } => {
                 let plan = convolution(&shape, [place(x), place(w), place(y)], level);
                 ContractionPlan::Rows(Box::new(plan))
             }
-            Contraction::ConvInputGrad { dy, w, dx, shape } => {
+            Contraction::ConvInputGrad {
+                dy, w, dx, shape, ..
+            } => {
                 let plan = input_gradient(&shape, [place(dy), place(w), place(dx)], level);
                 ContractionPlan::Rows(Box::new(plan))
             }
-            Contraction::ConvFilterGrad { x, dy, dw, shape } => {
+            Contraction::ConvFilterGrad {
+                x, dy, dw, shape, ..
+            } => {
                 let plan = filter_gradient(&shape, [place(x), place(dy), place(dw)], level);
                 ContractionPlan::Columns(Box::new(plan))
             }

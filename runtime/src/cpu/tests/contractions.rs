@@ -1,7 +1,7 @@
 //! Contractions against the plain ones, within 5·10⁻⁶ in relative L2.
 
 use super::{Bench, Draw, relative_l2};
-use sslc_compiler::kernels::ir::{Contraction, ConvShape, KernelKind};
+use sslc_compiler::kernels::ir::{Algorithm, Contraction, ConvShape, KernelKind};
 use sslc_compiler::kernels::naive::{self, MatMulShape};
 
 const TOLERANCE: f64 = 5e-6;
@@ -81,6 +81,7 @@ fn convolution(draw: &mut Draw, s: ConvShape) {
         w: ids[1],
         y: ids[2],
         shape: s,
+        algorithm: Algorithm::Direct,
     }));
     let mut expected = vec![0.0; s.y_len()];
     naive::conv(&x, &w, &mut expected, &s);
@@ -97,6 +98,7 @@ fn convolution(draw: &mut Draw, s: ConvShape) {
         w: ids[1],
         dx: ids[2],
         shape: s,
+        algorithm: Algorithm::Direct,
     }));
     let mut expected = vec![0.0; s.x_len()];
     naive::conv_input_grad(&dy, &w, &mut expected, &s);
@@ -113,6 +115,7 @@ fn convolution(draw: &mut Draw, s: ConvShape) {
         dy: ids[1],
         dw: ids[2],
         shape: s,
+        algorithm: Algorithm::Direct,
     }));
     let mut expected = vec![0.0; s.w_len()];
     naive::conv_filter_grad(&x, &dy, &mut expected, &s);

@@ -1,0 +1,105 @@
+//! The choice of an algorithm, by a model of what each costs.
+//!
+//! Work is counted in multiply-adds of f32 on vectors that are full: what a step of another kind costs is in how many of those it
+//! takes as long. The factors were measured on AVX-512 with two threads; what matters is only which of two sums is less.
+
+use super::ir::{Algorithm, Contraction, ConvShape, KernelKind};
+use crate::program::Math;
+
+/// What of a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    Forward,
+    InputGrad,
+    FilterGrad,
+}
+
+/// Channels of a vector.
+const LANES: usize = 16;
+/// Outputs along a side of a tile, and what of the input one reads.
+const TILE: usize = 4;
+const POINTS: u64 = 36;
+/// Bringing an element of the input into the transform's domain, or an element of the products' sums out of it.
+const TRANSFORM: f64 = 8.0;
+/// An element of the filter in the transform's domain: computed, written and read again.
+const FILTER: f64 = 24.0;
+/// An element read from memory or written there.
+const MEMORY: f64 = 13.0;
+
+/// Multiply-adds that a convolution takes as long as; `None` where there is no such algorithm for it.
+pub fn work(s: &ConvShape, pass: Pass, algorithm: Algorithm) -> Option<f64> {
+    // Sums run over one kind of channel; the other fills vectors.
+    let (inner, outer) = match pass {
+        Pass::Forward => (s.c, s.k),
+        Pass::InputGrad | Pass::FilterGrad => (s.k, s.c),
+    };
+    let memory = MEMORY * (s.x_len() + s.y_len() + s.w_len()) as f64;
+    let products = match algorithm {
+        Algorithm::Direct => {
+            let columns = match pass {
+                Pass::FilterGrad => s.k / s.groups,
+                Pass::Forward | Pass::InputGrad => outer / s.groups,
+            };
+            let taps = product(&[s.n, s.oh, s.ow, s.kernel, s.kernel]);
+            let rows = match pass {
+                Pass::FilterGrad => s.c,
+                Pass::Forward | Pass::InputGrad => inner,
+            };
+            taps * product(&[rows, columns.next_multiple_of(LANES)])
+        }
+        Algorithm::Winograd if s.has_winograd() => {
+            // The input gradient's tiles cover the input, those of the others the output.
+            let (h, w) = match pass {
+                Pass::InputGrad => (s.h, s.w),
+                Pass::Forward | Pass::FilterGrad => (s.oh, s.ow),
+            };
+            let tiles = product(&[s.n, h.div_ceil(TILE), w.div_ceil(TILE)]);
+            let (inner, outer) = (inner.next_multiple_of(LANES), outer.next_multiple_of(LANES));
+            let points = POINTS as f64;
+            points
+                * (tiles * product(&[inner, outer])
+                    + TRANSFORM * tiles * product(&[inner + outer])
+                    + FILTER * product(&[inner, outer]))
+        }
+        Algorithm::Winograd => return None,
+    };
+    Some(products.max(memory))
+}
+
+fn product(sizes: &[usize]) -> f64 {
+    sizes.iter().map(|s| *s as f64).product()
+}
+
+/// Sets the algorithm of a convolution to the one of least work.
+pub fn choose(kind: &mut KernelKind, math: Math) {
+    let KernelKind::Contraction(contraction) = kind else {
+        return;
+    };
+    let (shape, pass, algorithm) = match contraction {
+        Contraction::Conv {
+            shape, algorithm, ..
+        } => (shape, Pass::Forward, algorithm),
+        Contraction::ConvInputGrad {
+            shape, algorithm, ..
+        } => (shape, Pass::InputGrad, algorithm),
+        Contraction::ConvFilterGrad {
+            shape, algorithm, ..
+        } => (shape, Pass::FilterGrad, algorithm),
+        Contraction::MatMul { .. } => return,
+    };
+    *algorithm = best(shape, pass, math);
+}
+
+/// The algorithm of least work that the arithmetic asked for allows.
+fn best(shape: &ConvShape, pass: Pass, math: Math) -> Algorithm {
+    let work = |algorithm| work(shape, pass, algorithm).unwrap_or(f64::INFINITY);
+    // The device has no other form of the filter's gradient.
+    if math == Math::Fast
+        && pass != Pass::FilterGrad
+        && work(Algorithm::Winograd) < work(Algorithm::Direct)
+    {
+        Algorithm::Winograd
+    } else {
+        Algorithm::Direct
+    }
+}
