@@ -5,8 +5,8 @@
 
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
-    Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape, Inst,
-    Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
+    Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape,
+    Element, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
 };
 use sslc_runtime::cpu::{CpuDevice, Level, measure_peak_flops};
 use std::rc::Rc;
@@ -37,6 +37,7 @@ impl Case {
         program.buffers.push(Buffer {
             name: format!("b{}", id.0),
             kind: BufferKind::State,
+            element: Element::F32,
             shape: shape.to_vec(),
             offset: program.arena_len,
         });

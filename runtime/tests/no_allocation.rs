@@ -3,7 +3,7 @@
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
     Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape,
-    Indexed, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Window,
+    Element, Indexed, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Window,
 };
 use sslc_runtime::cpu::CpuDevice;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -78,6 +78,7 @@ fn program() -> KernelProgram {
         program.buffers.push(Buffer {
             name: format!("b{i}"),
             kind: BufferKind::State,
+            element: Element::F32,
             shape: vec![len],
             offset: program.arena_len,
         });

@@ -7,8 +7,9 @@
 //! - [`random`]: random programs, for tests.
 //! - [`autodiff`]: gradients, by the rules of the registry.
 //! - [`interp`]: the naive interpreter in f64, for tests and constant folding. [`rng`]: the generator of random draws.
-//!   [`special`]: functions that Rust lacks.
+//!   [`special`]: functions that Rust lacks. [`bf16`]: what rounding means.
 pub mod autodiff;
+pub mod bf16;
 pub mod builder;
 pub mod graph;
 pub mod interp;

@@ -6,7 +6,7 @@
 use super::assemble::Draft;
 use super::dag::{Dag, Op};
 use super::ir::{
-    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Indexed, Inst, KernelKind,
+    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Element, Indexed, Inst, KernelKind,
     LoopKernel, LoopOutput,
 };
 use super::plan::replaces;
@@ -92,6 +92,7 @@ impl Bound {
         self.buffers.push(Buffer {
             name,
             kind,
+            element: Element::F32,
             shape: shape.to_vec(),
             offset: 0,
         });

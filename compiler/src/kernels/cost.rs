@@ -12,18 +12,36 @@ impl KernelProgram {
 
     /// Bytes a kernel reads and writes, each element of a tensor once.
     pub fn bytes(&self, kernel: usize) -> u64 {
-        let elements = match &self.kernels[kernel].kind {
-            KernelKind::Loop(kernel) => loop_elements(kernel),
+        match &self.kernels[kernel].kind {
+            KernelKind::Loop(kernel) => self.loop_bytes(kernel),
             KernelKind::Indexed(_) | KernelKind::Contraction(_) => {
                 let mut sum = 0;
                 let mut kind = self.kernels[kernel].kind.clone();
                 super::bind::rename(&mut kind, |b| {
-                    sum += self.buffers[b.0 as usize].len() as u64
+                    sum += self.buffers[b.0 as usize].bytes() as u64
                 });
                 sum
             }
+        }
+    }
+
+    fn loop_bytes(&self, kernel: &LoopKernel) -> u64 {
+        let touched = |a: &Access| -> u64 {
+            let axes = kernel.shape.iter().zip(&a.strides).zip(&a.valid);
+            let elements: u64 = axes
+                .filter(|((_, stride), _)| **stride != 0)
+                .map(|((size, _), valid)| valid.map_or(*size, |(from, to)| to - from) as u64)
+                .product();
+            elements * self.buffers[a.buffer.0 as usize].element.bytes() as u64
         };
-        4 * elements
+        let loads = kernel.body.iter().filter_map(|i| {
+            if let Inst::Load(a) = i {
+                Some(touched(a))
+            } else {
+                None
+            }
+        });
+        loads.sum::<u64>() + kernel.outputs.iter().map(|o| touched(&o.to)).sum::<u64>()
     }
 
     /// Floating-point operations of the whole program.
@@ -82,21 +100,4 @@ fn flops(kernel: &Kernel) -> u64 {
 
 fn product(sizes: &[usize]) -> u64 {
     sizes.iter().map(|s| *s as u64).product()
-}
-
-fn loop_elements(kernel: &LoopKernel) -> u64 {
-    let touched = |a: &Access| -> u64 {
-        let axes = kernel.shape.iter().zip(&a.strides).zip(&a.valid);
-        axes.filter(|((_, stride), _)| **stride != 0)
-            .map(|((size, _), valid)| valid.map_or(*size, |(from, to)| to - from) as u64)
-            .product()
-    };
-    let loads = kernel.body.iter().filter_map(|i| {
-        if let Inst::Load(a) = i {
-            Some(touched(a))
-        } else {
-            None
-        }
-    });
-    loads.sum::<u64>() + kernel.outputs.iter().map(|o| touched(&o.to)).sum::<u64>()
 }

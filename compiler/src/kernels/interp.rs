@@ -2,10 +2,11 @@
 
 use super::device::{Device, Loaded};
 use super::ir::{
-    Access, Binary, BufferId, Combine, Contraction, Indexed, Inst, KernelKind, KernelProgram,
+    Access, Binary, Buffer, BufferId, Combine, Contraction, Element, Indexed, Inst, KernelKind,
 };
-use super::ir::{LoopKernel, Unary};
+use super::ir::{KernelProgram, LoopKernel, Unary};
 use super::naive::{self, MatMulShape, TakeShape};
+use crate::core::bf16;
 use sslc_grammar::diag::Diagnostic;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,13 +18,13 @@ pub struct Interpreter;
 impl Device for Interpreter {
     fn load(&self, program: Rc<KernelProgram>) -> Result<Rc<dyn Loaded>, Diagnostic> {
         // What no kernel writes is poison, so that a read before a write is seen.
-        let mut arena = vec![f32::NAN; program.arena_len];
+        let mut arena = vec![POISON; program.arena_len];
         for buffer in program
             .buffers
             .iter()
             .filter(|b| b.kind != super::ir::BufferKind::Temporary)
         {
-            arena[buffer.offset..buffer.offset + buffer.len()].fill(0.0);
+            arena[buffer.offset..buffer.offset + buffer.words()].fill(0);
         }
         Ok(Rc::new(Memory {
             program,
@@ -32,20 +33,56 @@ impl Device for Interpreter {
     }
 }
 
+/// A NaN as an f32, and two as bf16.
+const POISON: u32 = 0x7fc0_7fc0;
+
 #[derive(Debug)]
 struct Memory {
     program: Rc<KernelProgram>,
-    arena: RefCell<Vec<f32>>,
+    /// Words of 4 bytes.
+    arena: RefCell<Vec<u32>>,
 }
 
 impl Memory {
-    fn range(&self, buffer: BufferId) -> std::ops::Range<usize> {
-        let buffer = &self.program.buffers[buffer.0 as usize];
-        buffer.offset..buffer.offset + buffer.len()
+    fn buffer(&self, buffer: BufferId) -> &Buffer {
+        &self.program.buffers[buffer.0 as usize]
+    }
+
+    /// Element `at` of a buffer.
+    fn get(&self, buffer: BufferId, at: usize) -> f32 {
+        let buffer = self.buffer(buffer);
+        let arena = self.arena.borrow();
+        match buffer.element {
+            Element::F32 => f32::from_bits(arena[buffer.offset + at]),
+            Element::Bf16 => {
+                let word = arena[buffer.offset + at / 2];
+                bf16::widen((word >> (16 * (at % 2))) as u16)
+            }
+        }
+    }
+
+    fn put(&self, buffer: BufferId, at: usize, value: f32) {
+        let buffer = self.buffer(buffer);
+        let mut arena = self.arena.borrow_mut();
+        match buffer.element {
+            Element::F32 => arena[buffer.offset + at] = value.to_bits(),
+            Element::Bf16 => {
+                let (word, shift) = (&mut arena[buffer.offset + at / 2], 16 * (at % 2));
+                let half = u32::from(bf16::narrow(value)) << shift;
+                *word = *word & !(0xffff << shift) | half;
+            }
+        }
     }
 
     fn tensor(&self, buffer: BufferId) -> Vec<f32> {
-        self.arena.borrow()[self.range(buffer)].to_vec()
+        let len = self.buffer(buffer).len();
+        (0..len).map(|at| self.get(buffer, at)).collect()
+    }
+
+    fn fill(&self, buffer: BufferId, data: &[f32]) {
+        for (at, value) in data.iter().enumerate() {
+            self.put(buffer, at, *value);
+        }
     }
 
     /// Runs `f` on inputs and a fresh output.
@@ -56,9 +93,9 @@ impl Memory {
         f: impl FnOnce([&[f32]; N], &mut [f32]),
     ) {
         let inputs = inputs.map(|b| self.tensor(b));
-        let mut result = vec![0.0; self.range(out).len()];
+        let mut result = vec![0.0; self.buffer(out).len()];
         f(std::array::from_fn(|i| inputs[i].as_slice()), &mut result);
-        self.arena.borrow_mut()[self.range(out)].copy_from_slice(&result);
+        self.fill(out, &result);
     }
 
     fn place(&self, access: &Access, index: &[usize]) -> Option<usize> {
@@ -69,11 +106,10 @@ impl Memory {
             }
             at += *i as i64 * stride;
         }
-        Some(self.range(access.buffer).start + at as usize)
+        Some(at as usize)
     }
 
     fn run_loop(&self, kernel: &LoopKernel) {
-        let mut arena = self.arena.borrow_mut();
         let mut sums: Vec<Vec<f64>> = Vec::new();
         for output in &kernel.outputs {
             let start = match output.combine {
@@ -81,14 +117,16 @@ impl Memory {
                 Combine::Sum(_) => 0.0,
                 Combine::Max(_) => f64::NEG_INFINITY,
             };
-            sums.push(vec![start; self.range(output.to.buffer).len()]);
+            sums.push(vec![start; self.buffer(output.to.buffer).len()]);
         }
         let mut index = vec![0; kernel.shape.len()];
         let mut regs = vec![0f32; kernel.body.len()];
         loop {
             for (r, inst) in kernel.body.iter().enumerate() {
                 regs[r] = match inst {
-                    Inst::Load(access) => self.place(access, &index).map_or(0.0, |at| arena[at]),
+                    Inst::Load(access) => self
+                        .place(access, &index)
+                        .map_or(0.0, |at| self.get(access.buffer, at)),
                     Inst::Const(v) => *v,
                     Inst::Index(axis) => index[*axis] as f32,
                     Inst::Unary(op, x) => unary(*op, regs[*x as usize]),
@@ -103,11 +141,10 @@ impl Memory {
                     continue;
                 };
                 let value = regs[output.value as usize];
-                let local = at - self.range(output.to.buffer).start;
                 match output.combine {
-                    Combine::Store => arena[at] = value,
-                    Combine::Sum(_) => sums[local] += value as f64,
-                    Combine::Max(_) => sums[local] = sums[local].max(value as f64),
+                    Combine::Store => self.put(output.to.buffer, at, value),
+                    Combine::Sum(_) => sums[at] += value as f64,
+                    Combine::Max(_) => sums[at] = sums[at].max(value as f64),
                 }
             }
             if !crate::core::interp::advance(&mut index, &kernel.shape) {
@@ -120,8 +157,8 @@ impl Memory {
             .zip(&sums)
             .filter(|(o, _)| o.combine != Combine::Store)
         {
-            for (to, sum) in arena[self.range(output.to.buffer)].iter_mut().zip(sums) {
-                *to = *sum as f32;
+            for (at, sum) in sums.iter().enumerate() {
+                self.put(output.to.buffer, at, *sum as f32);
             }
         }
     }
@@ -258,11 +295,12 @@ impl Loaded for Memory {
     }
 
     fn write(&self, buffer: BufferId, data: &[f32]) {
-        self.arena.borrow_mut()[self.range(buffer)].copy_from_slice(data);
+        assert_eq!(data.len(), self.buffer(buffer).len());
+        self.fill(buffer, data);
     }
 
     fn read(&self, buffer: BufferId, data: &mut [f32]) {
-        data.copy_from_slice(&self.arena.borrow()[self.range(buffer)]);
+        data.copy_from_slice(&self.tensor(buffer));
     }
 }
 
@@ -274,6 +312,7 @@ fn unary(op: Unary, x: f32) -> f32 {
         Unary::Sqrt => x.sqrt(),
         Unary::Recip => x.recip(),
         Unary::Erf => naive::erf(x),
+        Unary::Bf16 => bf16::round(x),
     }
 }
 

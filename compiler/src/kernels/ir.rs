@@ -1,6 +1,7 @@
-//! The kernel IR: two kinds of kernel over one arena of f32.
+//! The kernel IR: two kinds of kernel over one arena.
 //!
-//! Every buffer is dense and row-major. Integers and masks are f32 as well (exact below 2^24; a mask is 0 or 1).
+//! Every buffer is dense and row-major, of f32 or of bf16. Integers and masks are f32 as well (exact below 2^24; a mask is
+//! 0 or 1). Arithmetic is in f32: loading from bf16 widens, storing rounds to nearest even.
 //! A *loop* kernel is a fused region of elementwise ops and reductions over one index space, or one of the few indexed
 //! forms ([`Indexed`]) that read or write through computed places. A *contraction* sums products.
 
@@ -15,7 +16,7 @@ pub struct BufferId(pub u32);
 pub struct KernelProgram {
     pub buffers: Vec<Buffer>,
     pub kernels: Vec<Kernel>,
-    /// Length of the arena in elements.
+    /// Length of the arena in words of 4 bytes.
     pub arena_len: usize,
 }
 
@@ -24,9 +25,46 @@ pub struct Buffer {
     /// A name from the spec where there is one: `f.conv1.weight`, `grad/f.conv1.weight`, `t12`.
     pub name: String,
     pub kind: BufferKind,
+    pub element: Element,
     pub shape: Vec<usize>,
-    /// Where it begins in the arena, in elements; a multiple of 16 (64 bytes).
+    /// Where it begins in the arena, in words of 4 bytes; a multiple of 16 (64 bytes).
     pub offset: usize,
+}
+
+/// How a buffer's elements are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Element {
+    #[default]
+    F32,
+    /// The upper half of an f32; two to a word of the arena, the first in the lower half.
+    Bf16,
+}
+
+impl Element {
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::Bf16 => 2,
+        }
+    }
+
+    /// Words of 4 bytes that `len` elements take.
+    pub fn words(self, len: usize) -> usize {
+        match self {
+            Element::F32 => len,
+            Element::Bf16 => len.div_ceil(2),
+        }
+    }
+
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Element::F32 => "f32",
+            Element::Bf16 => "bf16",
+        }
+    }
 }
 
 impl Buffer {
@@ -37,6 +75,16 @@ impl Buffer {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Words of 4 bytes it takes in the arena.
+    pub fn words(&self) -> usize {
+        self.element.words(self.len())
+    }
+
+    /// Bytes of its elements.
+    pub fn bytes(&self) -> usize {
+        self.element.bytes() * self.len()
     }
 }
 
@@ -108,6 +156,8 @@ pub enum Unary {
     Sqrt,
     Recip,
     Erf,
+    /// Rounds to the nearest bf16, ties to even.
+    Bf16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -245,6 +295,7 @@ impl Window {
     }
 }
 
+/// Sums of products in f32. Both operands have the same element type, which need not be the result's.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Contraction {
@@ -304,6 +355,18 @@ impl Algorithm {
         match self {
             Algorithm::Direct => "direct",
             Algorithm::Winograd => "winograd",
+        }
+    }
+}
+
+impl Contraction {
+    /// The two buffers whose elements are multiplied.
+    pub fn operands(&self) -> (BufferId, BufferId) {
+        match *self {
+            Contraction::MatMul { a, b, .. } => (a, b),
+            Contraction::Conv { x, w, .. } => (x, w),
+            Contraction::ConvInputGrad { dy, w, .. } => (dy, w),
+            Contraction::ConvFilterGrad { x, dy, .. } => (x, dy),
         }
     }
 }

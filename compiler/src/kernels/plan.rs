@@ -2,13 +2,13 @@
 //!
 //! Inputs, states and outputs have places of their own. A temporary lives from the kernel that writes it to the last that reads
 //! it; temporaries are placed largest first, each into the tightest gap among those it overlaps in time. A loop kernel's
-//! output takes the place of an input that dies there and is read at the places written.
+//! output takes the place of an input of the same element type that dies there and is read at the places written.
 
 use super::bind::Bound;
 use super::ir::{Access, BufferKind, Combine, Inst, KernelKind};
 use std::cmp::Reverse;
 
-/// Places are multiples of this many elements: 64 bytes.
+/// Places are multiples of this many words: 64 bytes.
 pub const ALIGNMENT: usize = 16;
 
 /// A set of buffers that follow one another in one place.
@@ -32,7 +32,7 @@ pub fn plan(bound: &mut Bound, order: &[usize]) -> usize {
         .filter(|b| b.kind != BufferKind::Temporary)
     {
         buffer.offset = end;
-        end += aligned(buffer.len());
+        end += aligned(buffer.words());
     }
     let lifetimes = lifetimes(bound, order);
     let (mut slots, slot_of) = share_places(bound, order, &lifetimes);
@@ -75,8 +75,9 @@ fn share_places(
                 continue;
             }
             let dying = bound.reads[*kernel].iter().copied().filter(|r| {
+                let input = &bound.buffers[*r];
                 lifetimes[*r].is_some_and(|(_, last)| last == at)
-                    && bound.buffers[*r].len() == buffer.len()
+                    && (input.len(), input.element) == (buffer.len(), buffer.element)
             });
             let follows = dying
                 .filter_map(|r| Some((r, slot_of[r]?)))
@@ -87,7 +88,7 @@ fn share_places(
                 Some((_, slot)) => slot,
                 None => {
                     slots.push(Slot {
-                        len: aligned(buffer.len()),
+                        len: aligned(buffer.words()),
                         first: at,
                         last,
                         offset: 0,

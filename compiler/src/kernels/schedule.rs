@@ -25,7 +25,7 @@ struct State<'a> {
 
 fn size(buffer: &Buffer) -> i64 {
     match buffer.kind {
-        BufferKind::Temporary => buffer.len() as i64,
+        BufferKind::Temporary => buffer.words() as i64,
         BufferKind::Input | BufferKind::State | BufferKind::Output => 0,
     }
 }
@@ -37,7 +37,7 @@ impl State<'_> {
         State { bound, readers }
     }
 
-    /// Elements that running a kernel allocates, less those it frees.
+    /// Words that running a kernel allocates, less those it frees.
     fn growth(&self, kernel: usize) -> i64 {
         let of = |b: &usize| size(&self.bound.buffers[*b]);
         let made: i64 = self.bound.writes[kernel].iter().map(of).sum();
@@ -88,7 +88,7 @@ fn topological(
     order
 }
 
-/// The most elements of temporaries that are live at once.
+/// The most words of temporaries that are live at once.
 pub fn peak(bound: &Bound, order: &[usize]) -> i64 {
     let mut state = State::new(bound);
     let (mut live, mut peak) = (0, 0);

@@ -5,7 +5,8 @@
 
 use super::choose::{Pass, work};
 use super::ir::{
-    Access, Algorithm, Binary, BufferId, BufferKind, Combine, Contraction, ConvShape, Indexed, Inst,
+    Access, Algorithm, Binary, BufferId, BufferKind, Combine, Contraction, ConvShape, Element,
+    Indexed, Inst,
 };
 use super::ir::{KernelKind, KernelProgram, LoopKernel, Reg, Unary, Window};
 use super::verify::touched;
@@ -71,12 +72,19 @@ pub fn dot(program: &KernelProgram) -> String {
 
 fn tensor(program: &KernelProgram, buffer: BufferId) -> String {
     let buffer = &program.buffers[buffer.0 as usize];
-    format!("{} {:?}", buffer.name, buffer.shape)
+    match buffer.element {
+        Element::F32 => format!("{} {:?}", buffer.name, buffer.shape),
+        element => format!("{} {}{:?}", buffer.name, element.name(), buffer.shape),
+    }
 }
 
-/// A buffer's name with its number, which tells apart tensors of one name.
-fn reference(program: &KernelProgram, buffer: BufferId) -> String {
-    format!("{}@{}", program.buffers[buffer.0 as usize].name, buffer.0)
+/// A buffer's name with its number, which tells apart tensors of one name, and its element type unless it is f32.
+fn reference(program: &KernelProgram, id: BufferId) -> String {
+    let buffer = &program.buffers[id.0 as usize];
+    match buffer.element {
+        Element::F32 => format!("{}@{}", buffer.name, id.0),
+        element => format!("{}@{}:{}", buffer.name, id.0, element.name()),
+    }
 }
 
 fn access_text(program: &KernelProgram, access: &Access) -> String {
@@ -158,6 +166,7 @@ fn unary(op: Unary) -> &'static str {
         Unary::Sqrt => "sqrt",
         Unary::Recip => "recip",
         Unary::Erf => "erf",
+        Unary::Bf16 => "bf16",
     }
 }
 
@@ -373,8 +382,8 @@ pub fn peak(program: &KernelProgram) -> (usize, Vec<usize>) {
     }
     let mut change = vec![0i64; program.kernels.len() + 1];
     for (b, (first, last)) in &life {
-        change[*first] += program.buffers[*b].len() as i64;
-        change[*last + 1] -= program.buffers[*b].len() as i64;
+        change[*first] += program.buffers[*b].words() as i64;
+        change[*last + 1] -= program.buffers[*b].words() as i64;
     }
     let (mut live, mut most, mut at) = (0, 0, 0);
     for (k, change) in change.iter().enumerate() {
@@ -388,7 +397,7 @@ pub fn peak(program: &KernelProgram) -> (usize, Vec<usize>) {
         .filter(|(_, (first, last))| *first <= at && at <= *last)
         .map(|(b, _)| *b)
         .collect();
-    held.sort_by_key(|b| (std::cmp::Reverse(program.buffers[*b].len()), *b));
+    held.sort_by_key(|b| (std::cmp::Reverse(program.buffers[*b].bytes()), *b));
     (at, held)
 }
 
@@ -398,7 +407,7 @@ fn plan_text(out: &mut String, program: &KernelProgram) {
             .buffers
             .iter()
             .filter(|b| b.kind == kind)
-            .map(|b| b.len())
+            .map(|b| b.bytes())
             .sum()
     };
     let (inputs, states, outputs) = (
@@ -415,13 +424,11 @@ fn plan_text(out: &mut String, program: &KernelProgram) {
     let _ = writeln!(
         out,
         "  inputs {} bytes, states {} bytes, outputs {} bytes",
-        4 * inputs,
-        4 * states,
-        4 * outputs
+        inputs, states, outputs
     );
     let (at, held) = peak(program);
-    let live: usize = held.iter().map(|b| program.buffers[*b].len()).sum();
-    let _ = writeln!(out, "  most temporaries at kernel {at}: {} bytes", 4 * live);
+    let live: usize = held.iter().map(|b| program.buffers[*b].bytes()).sum();
+    let _ = writeln!(out, "  most temporaries at kernel {at}: {live} bytes");
     for b in held.iter().take(12) {
         let buffer = &program.buffers[*b];
         let _ = writeln!(

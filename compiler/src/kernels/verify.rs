@@ -61,7 +61,7 @@ impl Verifier<'_> {
                 self.found
                     .push(format!("buffer {b} begins at {}", buffer.offset));
             }
-            if buffer.offset + buffer.len() > self.program.arena_len {
+            if buffer.offset + buffer.words() > self.program.arena_len {
                 self.found
                     .push(format!("buffer {b} ends outside of the arena"));
             }
@@ -93,6 +93,7 @@ impl Verifier<'_> {
                         );
                     }
                 }
+                self.operands(k, kind);
             }
         }
     }
@@ -112,6 +113,19 @@ impl Verifier<'_> {
         };
         if *algorithm == Algorithm::Winograd && !shape.has_winograd() {
             self.say(k, format!("{} is not for {shape:?}", algorithm.name()));
+        }
+    }
+
+    /// The operands of a contraction have one element type.
+    fn operands(&mut self, k: usize, kind: &KernelKind) {
+        let KernelKind::Contraction(contraction) = kind else {
+            return;
+        };
+        let (a, b) = contraction.operands();
+        let element = |b: BufferId| self.program.buffers[b.0 as usize].element;
+        if element(a) != element(b) {
+            let (a, b) = (element(a).name(), element(b).name());
+            self.say(k, format!("its operands are {a} and {b}"));
         }
     }
 
@@ -226,7 +240,7 @@ impl Verifier<'_> {
         for (i, a) in order.iter().enumerate() {
             for b in order[i + 1..]
                 .iter()
-                .take_while(|b| buffers[**b].offset < buffers[*a].offset + buffers[*a].len())
+                .take_while(|b| buffers[**b].offset < buffers[*a].offset + buffers[*a].words())
             {
                 let (Some(la), Some(lb)) = (life[*a], life[*b]) else {
                     continue;
@@ -238,6 +252,7 @@ impl Verifier<'_> {
                 };
                 let follows = first.1.1 == second.1.0
                     && buffers[*a].offset == buffers[*b].offset
+                    && buffers[*a].element == buffers[*b].element
                     && replaces(&self.program.kernels[first.1.1].kind, first.0, second.0);
                 if la.0 <= lb.1 && lb.0 <= la.1 && !follows {
                     clashes.push(format!("buffers {a} and {b} share a place and a time"));

@@ -6,8 +6,8 @@
 use super::loops::canon::{Canon, MAX_AXES, Op};
 use super::loops::ranges::{disjoint, injective, overlap, same};
 use sslc_compiler::kernels::ir::{
-    Access, Algorithm, BufferId, Combine, Contraction, ConvShape, Indexed, Inst, KernelKind,
-    KernelProgram, LoopKernel, Window,
+    Access, Algorithm, Buffer, BufferId, Combine, Contraction, ConvShape, Element, Indexed, Inst,
+    KernelKind, KernelProgram, LoopKernel, Window,
 };
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
@@ -64,14 +64,11 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn buffers(&self) -> Checked {
         ensure(self.program.arena_len < LIMIT, || {
-            format!(
-                "the arena of {} elements is too large",
-                self.program.arena_len
-            )
+            format!("the arena of {} words is too large", self.program.arena_len)
         })?;
         for buffer in &self.program.buffers {
             let len = product(&buffer.shape)?;
-            let end = buffer.offset.checked_add(len);
+            let end = buffer.offset.checked_add(buffer.element.words(len));
             ensure(end.is_some_and(|end| end <= self.program.arena_len), || {
                 format!("`{}` goes beyond the arena", buffer.name)
             })?;
@@ -79,44 +76,40 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Offset and length of a buffer.
-    fn buffer(&self, id: BufferId) -> Checked<(usize, usize)> {
-        let buffer = self
-            .program
-            .buffers
-            .get(id.0 as usize)
-            .ok_or_else(|| format!("there is no buffer {}", id.0))?;
-        Ok((buffer.offset, buffer.len()))
+    fn buffer(&self, id: BufferId) -> Checked<&Buffer> {
+        let buffer = self.program.buffers.get(id.0 as usize);
+        buffer.ok_or_else(|| format!("there is no buffer {}", id.0))
     }
 
+    /// The buffer has these sizes, in f32.
     fn len(&self, id: BufferId, sizes: &[usize]) -> Checked {
-        let (_, len) = self.buffer(id)?;
+        let buffer = self.buffer(id)?;
+        let (name, len) = (&buffer.name, buffer.len());
         let want = product(sizes)?;
         ensure(len == want && len > 0, || {
-            let name = &self.program.buffers[id.0 as usize].name;
             format!("`{name}` has {len} elements where {sizes:?} is needed")
+        })?;
+        ensure(buffer.element == Element::F32, || {
+            format!("`{name}` is {} where f32 is needed", buffer.element.name())
         })
     }
 
     /// The output shares nothing with what is read.
     fn apart(&self, output: BufferId, inputs: &[BufferId]) -> Checked {
-        let (offset, len) = self.buffer(output)?;
+        let out = self.buffer(output)?;
         for input in inputs {
-            let (at, n) = self.buffer(*input)?;
-            ensure(at + n <= offset || offset + len <= at, || {
-                let name = |id: BufferId| &self.program.buffers[id.0 as usize].name;
-                format!(
-                    "`{}` lies over `{}`, which is read",
-                    name(output),
-                    name(*input)
-                )
+            let read = self.buffer(*input)?;
+            let apart =
+                read.offset + read.words() <= out.offset || out.offset + out.words() <= read.offset;
+            ensure(apart, || {
+                format!("`{}` lies over `{}`, which is read", out.name, read.name)
             })?;
         }
         Ok(())
     }
 
     fn access(&self, access: &Access, shape: &[usize]) -> Checked {
-        let (_, len) = self.buffer(access.buffer)?;
+        let len = self.buffer(access.buffer)?.len();
         ensure(
             access.strides.len() == shape.len() && access.valid.len() == shape.len(),
             || "an access has another number of axes than the kernel".to_string(),
@@ -309,8 +302,8 @@ impl Checker<'_> {
             }
             Indexed::Uniform { step, y, .. } => {
                 self.len(step, &[1])?;
-                let (_, len) = self.buffer(y)?;
-                ensure(len > 0, || "the output is empty".to_string())?;
+                let out = self.buffer(y)?;
+                self.len(y, &out.shape)?;
                 self.apart(y, &[step])
             }
         }

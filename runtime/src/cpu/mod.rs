@@ -34,12 +34,13 @@ use arena::Memory;
 use contract::ContractionPlan;
 use indexed::IndexedPlan;
 use loops::canon::Canon;
+use loops::ops;
 use loops::plan::LoopPlan;
 use loops::run::LoopRunner;
 use pool::Pool;
 use scratch::Pointer;
 use sslc_compiler::kernels::device::{Device, Loaded};
-use sslc_compiler::kernels::ir::{BufferId, KernelKind, KernelProgram};
+use sslc_compiler::kernels::ir::{BufferId, Element, KernelKind, KernelProgram};
 use sslc_grammar::diag::Diagnostic;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -221,11 +222,12 @@ impl CpuLoaded {
         }
     }
 
-    /// A buffer's elements.
-    fn buffer(&self, buffer: BufferId) -> (*mut f32, usize) {
+    /// A buffer's first word, its number of elements, and their type.
+    fn buffer(&self, buffer: BufferId) -> (*mut f32, usize, Element) {
         let buffer = &self.program.buffers[buffer.0 as usize];
         // SAFETY: `check` verified that the buffer is within the arena.
-        (unsafe { self.arena.get().add(buffer.offset) }, buffer.len())
+        let first = unsafe { self.arena.get().add(buffer.offset) };
+        (first, buffer.len(), buffer.element)
     }
 }
 
@@ -264,14 +266,26 @@ impl Loaded for CpuLoaded {
     }
 
     fn write(&self, buffer: BufferId, data: &[f32]) {
-        let (p, len) = self.buffer(buffer);
-        // SAFETY: the buffer's elements; no kernel runs meanwhile.
-        unsafe { std::slice::from_raw_parts_mut(p, len) }.copy_from_slice(data);
+        let (p, len, element) = self.buffer(buffer);
+        assert_eq!(data.len(), len);
+        // SAFETY: the buffer's elements; no kernel runs meanwhile. The device has its level.
+        unsafe {
+            match element {
+                Element::F32 => std::ptr::copy_nonoverlapping(data.as_ptr(), p, len),
+                Element::Bf16 => ops::narrow_loop(self.level)(p.cast(), data.as_ptr(), len),
+            }
+        }
     }
 
     fn read(&self, buffer: BufferId, data: &mut [f32]) {
-        let (p, len) = self.buffer(buffer);
-        // SAFETY: the buffer's elements; no kernel runs meanwhile.
-        data.copy_from_slice(unsafe { std::slice::from_raw_parts(p, len) });
+        let (p, len, element) = self.buffer(buffer);
+        assert_eq!(data.len(), len);
+        // SAFETY: as for `write`.
+        unsafe {
+            match element {
+                Element::F32 => std::ptr::copy_nonoverlapping(p, data.as_mut_ptr(), len),
+                Element::Bf16 => ops::widen_loop(self.level)(data.as_mut_ptr(), p.cast(), len),
+            }
+        }
     }
 }

@@ -1,13 +1,41 @@
 //! One block of a loop kernel: where its operands lie, and what its steps do.
 
 use super::canon::{MAX_AXES, Place};
-use super::ops;
+use super::ops::{self, NarrowLoop, WidenLoop};
 use super::plan::{Accumulator, LoopPlan, Src, Step};
+use sslc_compiler::core::bf16;
+use sslc_compiler::kernels::ir::Element;
+
+/// The arena's element at a place of its type.
+#[inline(always)]
+unsafe fn get(arena: *mut f32, element: Element, at: isize) -> f32 {
+    // SAFETY: the caller's element.
+    unsafe {
+        match element {
+            Element::F32 => *arena.offset(at),
+            Element::Bf16 => bf16::widen(*arena.cast::<u16>().offset(at)),
+        }
+    }
+}
+
+/// Sets the arena's element at a place of its type.
+#[inline(always)]
+pub unsafe fn put(arena: *mut f32, element: Element, at: isize, value: f32) {
+    // SAFETY: the caller's element.
+    unsafe {
+        match element {
+            Element::F32 => *arena.offset(at) = value,
+            Element::Bf16 => *arena.cast::<u16>().offset(at) = bf16::narrow(value),
+        }
+    }
+}
 
 /// What a block is made from: addresses of this block's operands.
 pub struct Block<'a> {
     pub plan: &'a LoopPlan,
     pub arena: *mut f32,
+    pub widen: WidenLoop,
+    pub narrow: NarrowLoop,
     pub slots: *mut f32,
     pub scalars: *mut f32,
     /// The place of each load, and of each output, in this block.
@@ -115,7 +143,8 @@ impl Block<'_> {
                                 valid.is_none_or(|(lo, hi)| (lo..hi).contains(&self.index[axis]))
                             });
                     *self.scalars.add(*dst) = if present {
-                        *self.address(Src::Load(*load))
+                        let element = self.plan.loads[*load].element;
+                        get(self.arena, element, *self.loads.add(*load))
                     } else {
                         0.0
                     };
@@ -180,32 +209,33 @@ impl Block<'_> {
                 return;
             }
             let (sr, sl) = self.block_strides(place);
-            let base = *self.loads.add(load);
-            let src = |r: usize, l: usize| {
-                self.arena
-                    .offset(base + r as isize * sr + l as isize * sl)
-                    .cast_const()
-            };
+            let at = |r: usize, l: usize| *self.loads.add(load) + r as isize * sr + l as isize * sl;
+            let element = place.element;
             if sr.abs() < sl.abs() && r1 - r0 > 1 {
                 for l in l0..l1 {
                     for r in r0..r1 {
-                        *dst.add(r * lanes + l) = *src(r, l);
+                        *dst.add(r * lanes + l) = get(self.arena, element, at(r, l));
                     }
                 }
                 return;
             }
+            if l0 >= l1 {
+                return;
+            }
+            if sl == 1 && (r0, r1, l0, l1) == (0, rows, 0, lanes) && sr == lanes as isize {
+                return self.copy(dst, element, at(0, 0), rows * lanes);
+            }
             for r in r0..r1 {
                 let row = dst.add(r * lanes);
                 match sl {
-                    0 if l0 < l1 => {
-                        std::slice::from_raw_parts_mut(row.add(l0), l1 - l0).fill(*src(r, l0));
+                    0 => {
+                        let value = get(self.arena, element, at(r, l0));
+                        std::slice::from_raw_parts_mut(row.add(l0), l1 - l0).fill(value);
                     }
-                    1 if l0 < l1 => {
-                        std::ptr::copy_nonoverlapping(src(r, l0), row.add(l0), l1 - l0);
-                    }
+                    1 => self.copy(row.add(l0), element, at(r, l0), l1 - l0),
                     _ => {
                         for l in l0..l1 {
-                            *row.add(l) = *src(r, l);
+                            *row.add(l) = get(self.arena, element, at(r, l));
                         }
                     }
                 }
@@ -213,24 +243,47 @@ impl Block<'_> {
         }
     }
 
+    /// Copies neighbouring elements of the arena into scratch.
+    unsafe fn copy(&self, dst: *mut f32, element: Element, at: isize, n: usize) {
+        // SAFETY: the caller's elements; scratch lies outside of the arena.
+        unsafe {
+            match element {
+                Element::F32 => {
+                    std::ptr::copy_nonoverlapping(self.arena.offset(at).cast_const(), dst, n)
+                }
+                Element::Bf16 => (self.widen)(dst, self.arena.cast::<u16>().offset(at), n),
+            }
+        }
+    }
+
+    /// Copies to neighbouring elements of the arena; an output may be stored where a load stood.
+    unsafe fn put_row(&self, element: Element, at: isize, src: *const f32, n: usize) {
+        // SAFETY: the caller's elements; a value that goes to bf16 stands in scratch, or is an f32 block of another buffer.
+        unsafe {
+            match element {
+                Element::F32 => std::ptr::copy(src, self.arena.offset(at), n),
+                Element::Bf16 => (self.narrow)(self.arena.cast::<u16>().offset(at), src, n),
+            }
+        }
+    }
+
     /// Copies a block to an output's place.
     pub unsafe fn store(&self, j: usize, to: &Place, value: *const f32) {
         let (sr, sl) = self.block_strides(to);
-        // SAFETY: the places of this block's points in the output; an output may be stored where a load stood, hence `copy`.
+        // SAFETY: the places of this block's points in the output.
         unsafe {
             let base = *self.outputs.add(j);
             if sl == 1 && (self.rows == 1 || sr == self.lanes as isize) {
-                std::ptr::copy(value, self.arena.offset(base), self.rows * self.lanes);
-                return;
+                return self.put_row(to.element, base, value, self.rows * self.lanes);
             }
             for r in 0..self.rows {
-                let dst = self.arena.offset(base + r as isize * sr);
+                let at = base + r as isize * sr;
                 let src = value.add(r * self.lanes);
                 if sl == 1 {
-                    std::ptr::copy(src, dst, self.lanes);
+                    self.put_row(to.element, at, src, self.lanes);
                 } else {
                     for l in 0..self.lanes {
-                        *dst.offset(l as isize * sl) = *src.add(l);
+                        put(self.arena, to.element, at + l as isize * sl, *src.add(l));
                     }
                 }
             }
@@ -259,7 +312,10 @@ impl Block<'_> {
             for i in 0..sizes[inner] {
                 let place = at as isize + i as isize * to.strides[inner] as isize;
                 // SAFETY: the innermost kept axis has stride 1 in the accumulator; the place belongs to this unit.
-                unsafe { *self.arena.offset(place) = *self.accumulators.add(from + i) as f32 };
+                unsafe {
+                    let value = *self.accumulators.add(from + i) as f32;
+                    put(self.arena, to.element, place, value);
+                }
             }
             for axis in (0..inner).rev() {
                 index[axis] += 1;

@@ -5,6 +5,7 @@ use super::ops;
 use super::plan::{Accumulator, Counter, LoopPlan, Src, Step, Write, WriteKind};
 use super::ranges::overlap;
 use crate::cpu::level::Level;
+use sslc_compiler::kernels::ir::Element;
 
 /// The most points a block has.
 const MAX_BLOCK: usize = 1024;
@@ -221,9 +222,12 @@ impl<'a> Builder<'a> {
         direct
     }
 
-    /// Whether every block of a place lies contiguously in the arena, wholly valid or in no range of `valid` at all.
+    /// Whether every block of a place lies contiguously in the arena as f32, wholly valid or in no range of `valid` at all.
     fn contiguous(&self, place: &Place) -> bool {
         let lane = self.plan.lane;
+        if place.element != Element::F32 {
+            return false;
+        }
         let rows_follow = self.plan.rows == 1
             || self
                 .plan

@@ -2,15 +2,17 @@
 //! every access and reduction agrees, buffers replaced by places in the arena.
 
 use sslc_compiler::kernels::ir::{
-    Access, Binary, Buffer, Combine, Inst, LoopKernel, LoopOutput, Reg, Unary,
+    Access, Binary, Buffer, Combine, Element, Inst, LoopKernel, LoopOutput, Reg, Unary,
 };
 
 /// The most axes a canonical kernel may have.
 pub const MAX_AXES: usize = 12;
 
-/// A place in the arena for each point: `base + Σ strides[a]·i[a]`. Outside a range of `valid`, a load reads 0.
+/// A place in the arena for each point: `base + Σ strides[a]·i[a]`, counted in elements of its type from the arena's
+/// first byte. Outside a range of `valid`, a load reads 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
+    pub element: Element,
     pub base: i64,
     pub strides: Vec<i64>,
     pub valid: Vec<Option<(usize, usize)>>,
@@ -212,7 +214,9 @@ fn live(kernel: &LoopKernel) -> Vec<bool> {
 }
 
 fn place(access: &Access, shape: &[usize], buffers: &[Buffer]) -> Place {
-    let base = buffers[access.buffer.0 as usize].offset as i64 + access.offset;
+    let buffer = &buffers[access.buffer.0 as usize];
+    let per_word = 4 / buffer.element.bytes();
+    let base = (buffer.offset * per_word) as i64 + access.offset;
     let valid = access
         .valid
         .iter()
@@ -225,6 +229,7 @@ fn place(access: &Access, shape: &[usize], buffers: &[Buffer]) -> Place {
         })
         .collect();
     Place {
+        element: buffer.element,
         base,
         strides: access.strides.clone(),
         valid,

@@ -10,7 +10,7 @@
 mod block;
 mod build;
 pub mod canon;
-mod ops;
+pub mod ops;
 pub mod plan;
 pub mod ranges;
 pub mod run;

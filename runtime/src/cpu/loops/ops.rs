@@ -5,6 +5,7 @@
 
 use crate::cpu::level::{Level, leveled};
 use crate::cpu::math;
+use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::ir::{Binary, Unary};
 
 /// `dst[i] = op(a[i])`: (dst, a, n).
@@ -32,6 +33,30 @@ unary!(exp2_loop, x => math::exp2(x));
 unary!(sqrt_loop, x => x.sqrt());
 unary!(recip_loop, x => 1.0 / x);
 unary!(erf_loop, x => math::erf(x));
+unary!(bf16_loop, x => bf16::round(x));
+
+/// `dst[i] = a[i]`, wider: (dst, a, n).
+pub type WidenLoop = unsafe fn(*mut f32, *const u16, usize);
+/// `dst[i] = a[i]`, rounded: (dst, a, n).
+pub type NarrowLoop = unsafe fn(*mut u16, *const f32, usize);
+
+leveled! {
+    /// bf16 elements as f32.
+    pub fn widen_loop(dst: *mut f32, a: *const u16, n: usize) {
+        for i in 0..n {
+            *dst.add(i) = bf16::widen(*a.add(i));
+        }
+    }
+}
+
+leveled! {
+    /// f32 elements rounded to bf16.
+    pub fn narrow_loop(dst: *mut u16, a: *const f32, n: usize) {
+        for i in 0..n {
+            *dst.add(i) = bf16::narrow(*a.add(i));
+        }
+    }
+}
 
 leveled! {
     fn sin_loop(dst: *mut f32, a: *const f32, n: usize) {
@@ -120,6 +145,7 @@ pub fn unary_loop(level: Level, op: Unary) -> UnaryLoop {
         Unary::Sqrt => sqrt_loop(level),
         Unary::Recip => recip_loop(level),
         Unary::Erf => erf_loop(level),
+        Unary::Bf16 => bf16_loop(level),
     }
 }
 
@@ -163,6 +189,7 @@ pub fn unary_scalar(op: Unary, x: f32) -> f32 {
         Unary::Sqrt => x.sqrt(),
         Unary::Recip => 1.0 / x,
         Unary::Erf => math::erf(x),
+        Unary::Bf16 => bf16::round(x),
     }
 }
 

@@ -19,9 +19,16 @@ pub fn range(place: &Place, sizes: &[usize]) -> Option<(i64, i64)> {
     Some((i64::try_from(lo).ok()?, i64::try_from(hi).ok()?))
 }
 
+/// First and last byte touched.
+fn bytes(place: &Place, sizes: &[usize]) -> Option<(i128, i128)> {
+    let (lo, hi) = range(place, sizes)?;
+    let size = place.element.bytes() as i128;
+    Some((i128::from(lo) * size, i128::from(hi) * size + size - 1))
+}
+
 /// Whether the ranges of two accesses meet.
 pub fn overlap(a: &Place, b: &Place, sizes: &[usize]) -> bool {
-    match (range(a, sizes), range(b, sizes)) {
+    match (bytes(a, sizes), bytes(b, sizes)) {
         (Some((a0, a1)), Some((b0, b1))) => a0 <= b1 && b0 <= a1,
         _ => false,
     }
@@ -108,10 +115,14 @@ pub fn injective(place: &Place, sizes: &[usize]) -> bool {
     nested || Touched::new(place, sizes).is_some()
 }
 
-/// Whether two accesses share no element. Where the ranges meet, every element is looked at.
+/// Whether two accesses share no element. Where the ranges meet, every element is looked at; accesses of different types
+/// then count as sharing some.
 pub fn disjoint(a: &Place, b: &Place, sizes: &[usize]) -> bool {
     if !overlap(a, b, sizes) {
         return true;
+    }
+    if a.element != b.element {
+        return false;
     }
     match Touched::new(a, sizes) {
         Some(touched) => each(b, sizes, &mut |at| !touched.contains(at)),
@@ -121,7 +132,7 @@ pub fn disjoint(a: &Place, b: &Place, sizes: &[usize]) -> bool {
 
 /// Whether two accesses are the same element at every point.
 pub fn same(a: &Place, b: &Place, sizes: &[usize]) -> bool {
-    a.base == b.base
+    (a.element, a.base) == (b.element, b.base)
         && a.valid == b.valid
         && (0..sizes.len()).all(|i| sizes[i] == 1 || a.strides[i] == b.strides[i])
 }
@@ -129,9 +140,11 @@ pub fn same(a: &Place, b: &Place, sizes: &[usize]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sslc_compiler::kernels::ir::Element;
 
     fn place(base: i64, strides: &[i64]) -> Place {
         Place {
+            element: Element::F32,
             base,
             strides: strides.to_vec(),
             valid: vec![None; strides.len()],
@@ -155,6 +168,18 @@ mod tests {
         assert!(disjoint(&place(0, &[6, 1]), &place(3, &[6, 1]), &sizes));
         assert!(!disjoint(&place(0, &[6, 1]), &place(2, &[6, 1]), &sizes));
         assert!(disjoint(&place(0, &[3, 1]), &place(12, &[3, 1]), &sizes));
+    }
+
+    #[test]
+    fn element_types_meet_by_their_bytes() {
+        let half = |base| Place {
+            element: Element::Bf16,
+            ..place(base, &[1])
+        };
+        assert!(overlap(&half(16), &place(8, &[1]), &[4]));
+        assert!(!overlap(&half(16), &place(10, &[1]), &[4]));
+        assert!(!disjoint(&half(16), &place(8, &[1]), &[4]));
+        assert!(!same(&half(8), &place(8, &[1]), &[4]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Runs a planned loop kernel: units, their blocks, and the combination of partial results.
 
-use super::block::Block;
+use super::block::{Block, put};
 use super::canon::{MAX_AXES, Place, Reduce};
-use super::ops::{self, ColumnLoop, RowLoop, UnaryLoop};
+use super::ops::{self, ColumnLoop, NarrowLoop, RowLoop, UnaryLoop, WidenLoop};
 use super::plan::{Accumulator, LoopPlan, Src, WriteKind};
 use crate::cpu::level::Level;
 use crate::cpu::pool::Pool;
@@ -20,6 +20,8 @@ pub struct LoopRunner {
     row_sums: RowLoop,
     row_maxima: RowLoop,
     stream: UnaryLoop,
+    widen: WidenLoop,
+    narrow: NarrowLoop,
 }
 
 impl LoopRunner {
@@ -32,6 +34,8 @@ impl LoopRunner {
             row_sums: ops::row_sums(level),
             row_maxima: ops::row_maxima(level),
             stream: ops::stream_loop(level),
+            widen: ops::widen_loop(level),
+            narrow: ops::narrow_loop(level),
         }
     }
 
@@ -97,6 +101,8 @@ impl LoopRunner {
             let mut block = Block {
                 plan: p,
                 arena,
+                widen: self.widen,
+                narrow: self.narrow,
                 slots,
                 scalars,
                 loads,
@@ -238,7 +244,7 @@ impl LoopRunner {
                     }
                     let at = result_place(&write.to, a, &[0; MAX_AXES], i);
                     // SAFETY: a place of the output, written by this chunk only.
-                    unsafe { *arena.get().offset(at) = total as f32 };
+                    unsafe { put(arena.get(), write.to.element, at, total as f32) };
                 }
             });
         }

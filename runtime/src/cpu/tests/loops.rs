@@ -2,8 +2,9 @@
 
 use super::{Bench, Draw};
 use crate::cpu::math;
+use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::ir::{
-    Access, Binary, BufferId, Combine, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
+    Access, Binary, BufferId, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
 };
 
 /// Evaluates a kernel at every point; sums in f64, with the sum of magnitudes beside it.
@@ -52,6 +53,7 @@ fn evaluate(kernel: &LoopKernel, buffers: &[Vec<f32>]) -> Evaluated {
                         Unary::Sqrt => x.sqrt(),
                         Unary::Recip => 1.0 / x,
                         Unary::Erf => math::erf(x),
+                        Unary::Bf16 => bf16::round(x),
                     }
                 }
                 Inst::Binary(op, a, b) => {
@@ -102,12 +104,14 @@ fn evaluate(kernel: &LoopKernel, buffers: &[Vec<f32>]) -> Evaluated {
     Evaluated { outputs }
 }
 
-/// Holds the device to the evaluator: stores and maxima bit for bit, sums within 3·10⁻⁶ of the sum of magnitudes.
+/// Holds the device to the evaluator: stores and maxima bit for bit, sums within 3·10⁻⁶ of the sum of magnitudes and, into
+/// bf16, a step of that.
 fn hold(bench: &Bench, kernel: &LoopKernel, name: &str) {
     let expected = evaluate(kernel, &bench.contents);
     for (level, after) in bench.run_all() {
         for (o, want) in kernel.outputs.iter().zip(&expected.outputs) {
             let id = o.to.buffer.0 as usize;
+            let narrow = bench.program.buffers[id].element == Element::Bf16;
             for (at, want) in want.iter().enumerate() {
                 let got = after[id][at];
                 let fine = match want {
@@ -115,10 +119,15 @@ fn hold(bench: &Bench, kernel: &LoopKernel, name: &str) {
                     Some((v, size)) if matches!(o.combine, Combine::Sum(_)) => {
                         !size.is_finite()
                             || *size > 1e37
-                            || (f64::from(got) - v).abs() <= 3e-6 * size + 1e-37
+                            || (f64::from(got) - v).abs()
+                                <= 3e-6 * size + 1e-37 + if narrow { v.abs() / 256.0 } else { 0.0 }
                     }
                     Some((v, _)) => {
-                        let v = *v as f32;
+                        let v = if narrow {
+                            bf16::round(*v as f32)
+                        } else {
+                            *v as f32
+                        };
                         v.to_bits() == got.to_bits() || (v.is_nan() && got.is_nan())
                     }
                 };
@@ -189,13 +198,18 @@ fn random_load(draw: &mut Draw, bench: &mut Bench, shape: &[usize]) -> Access {
             offset -= strides[axis] * lo as i64;
         }
     }
-    let buffer = bench.buffer(draw.numbers(len + 3));
+    let numbers = draw.numbers(len + 3);
+    let buffer = bench.buffer_of(random_element(draw), numbers);
     Access {
         buffer,
         offset,
         strides,
         valid,
     }
+}
+
+fn random_element(draw: &mut Draw) -> Element {
+    draw.pick(&[Element::F32, Element::F32, Element::Bf16])
 }
 
 fn random_kernel(draw: &mut Draw, bench: &mut Bench, shape: Vec<usize>) -> LoopKernel {
@@ -216,6 +230,7 @@ fn random_kernel(draw: &mut Draw, bench: &mut Bench, shape: Vec<usize>) -> LoopK
                     Unary::Sqrt,
                     Unary::Recip,
                     Unary::Erf,
+                    Unary::Bf16,
                 ]);
                 Inst::Unary(op, r(draw))
             }
@@ -258,7 +273,8 @@ fn random_kernel(draw: &mut Draw, bench: &mut Bench, shape: Vec<usize>) -> LoopK
                 kept = shuffled(draw, kept);
             }
             let (strides, len) = dense(&shape, &kept);
-            let buffer = bench.buffer(draw.numbers(len + 2));
+            let numbers = draw.numbers(len + 2);
+            let buffer = bench.buffer_of(random_element(draw), numbers);
             LoopOutput {
                 value,
                 combine,
@@ -312,6 +328,39 @@ fn large_random_kernels() {
         bench.kernel(KernelKind::Loop(kernel.clone()));
         hold(&bench, &kernel, &format!("seed {seed}"));
     }
+}
+
+/// A bf16 tensor is updated in its place, from bf16 and f32.
+#[test]
+fn bf16_updates_in_place() {
+    let mut draw = Draw::new(6);
+    let mut bench = Bench::default();
+    let n = 50 * 101;
+    let p = bench.buffer_of(Element::Bf16, draw.numbers(n));
+    let m = bench.buffer(draw.numbers(n));
+    let sums = bench.buffer_of(Element::Bf16, vec![0.0; 50]);
+    let strides = [101, 1];
+    let output = |value, combine, to| LoopOutput { value, combine, to };
+    let kernel = |outputs| LoopKernel {
+        shape: vec![50, 101],
+        body: vec![
+            Inst::Load(access(p, 0, &strides)),
+            Inst::Load(access(m, 0, &strides)),
+            Inst::Binary(Binary::Mul, 0, 1),
+        ],
+        outputs,
+    };
+    let mut once = kernel(vec![output(
+        2,
+        Combine::Sum(vec![1]),
+        access(sums, 0, &[1, 0]),
+    )]);
+    bench.kernel(KernelKind::Loop(once.clone()));
+    hold(&bench, &once, "sums");
+    once.outputs = vec![output(2, Combine::Store, access(p, 0, &strides))];
+    bench.program.kernels.clear();
+    bench.kernel(KernelKind::Loop(once.clone()));
+    hold(&bench, &once, "in place");
 }
 
 /// `p ← p − r·m`, with the old p kept elsewhere: an output stands where a load stood.
@@ -408,12 +457,17 @@ fn levels_agree_on_loops() {
 /// An output too large for the caches takes another way to memory; its beginning and end are not on cache lines.
 #[test]
 fn large_outputs() {
+    large_output(Element::F32);
+    large_output(Element::Bf16);
+}
+
+fn large_output(element: Element) {
     let (rows, c) = (70_001, 61);
     let mut draw = Draw::new(21);
     let mut bench = Bench::default();
-    let x = bench.buffer(draw.numbers(rows * c));
+    let x = bench.buffer_of(element, draw.numbers(rows * c));
     let scale = bench.buffer(draw.numbers(c));
-    let y = bench.buffer(vec![0.5; rows * c + 2]);
+    let y = bench.buffer_of(element, vec![0.5; rows * c + 2]);
     bench.kernel(KernelKind::Loop(LoopKernel {
         shape: vec![rows, c],
         body: vec![
@@ -432,6 +486,10 @@ fn large_outputs() {
         assert_eq!((written[0], written[rows * c + 1]), (0.5, 0.5));
         for (i, x) in bench.contents[0].iter().enumerate() {
             let want = x * bench.contents[1][i % c];
+            let want = match element {
+                Element::F32 => want,
+                Element::Bf16 => bf16::round(want),
+            };
             assert_eq!(written[i + 1], want, "{i}, {}", level.name());
         }
     }

@@ -5,8 +5,10 @@ mod loops;
 mod refusals;
 
 use super::{CpuDevice, CpuLoaded, Level};
+use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::device::Loaded;
-use sslc_compiler::kernels::ir::{Buffer, BufferId, BufferKind, Kernel, KernelKind, KernelProgram};
+use sslc_compiler::kernels::ir::{Buffer, BufferId, BufferKind, Element};
+use sslc_compiler::kernels::ir::{Kernel, KernelKind, KernelProgram};
 use std::rc::Rc;
 
 /// A small generator of test data.
@@ -55,14 +57,22 @@ pub struct Bench {
 
 impl Bench {
     pub fn buffer(&mut self, contents: Vec<f32>) -> BufferId {
+        self.buffer_of(Element::F32, contents)
+    }
+
+    pub fn buffer_of(&mut self, element: Element, mut contents: Vec<f32>) -> BufferId {
+        if element == Element::Bf16 {
+            contents.iter_mut().for_each(|x| *x = bf16::round(*x));
+        }
         let id = BufferId(self.program.buffers.len() as u32);
         self.program.buffers.push(Buffer {
             name: format!("b{}", id.0),
             kind: BufferKind::State,
+            element,
             shape: vec![contents.len()],
             offset: self.program.arena_len,
         });
-        self.program.arena_len += contents.len().next_multiple_of(16);
+        self.program.arena_len += element.words(contents.len()).next_multiple_of(16);
         self.contents.push(contents);
         id
     }

@@ -2,8 +2,8 @@
 
 use super::{Bench, CpuDevice};
 use sslc_compiler::kernels::ir::{
-    Access, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, Indexed, Inst, KernelKind,
-    LoopKernel, LoopOutput,
+    Access, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, Element, Indexed, Inst,
+    KernelKind, LoopKernel, LoopOutput,
 };
 use std::rc::Rc;
 
@@ -130,6 +130,39 @@ fn buffers_beyond_the_arena() {
     assert!(refused(&bench).contains("`b1` goes beyond the arena"));
 }
 
+/// A store may take the place of a load of its own element type only.
+#[test]
+fn element_types_in_one_place() {
+    let bench = |element| {
+        let mut bench = doubling(|_, _| {});
+        bench.program.buffers[1].offset = bench.program.buffers[0].offset;
+        bench.program.buffers[1].element = element;
+        bench
+    };
+    let load = |bench: &Bench| CpuDevice::new(1).load_cpu(Rc::new(bench.program.clone()));
+    assert!(load(&bench(Element::F32)).is_ok());
+    let said = refused(&bench(Element::Bf16));
+    assert!(
+        said.contains("an output lies over elements that other points read"),
+        "{said}"
+    );
+}
+
+#[test]
+fn bf16_where_a_kernel_needs_f32() {
+    let mut bench = Bench::default();
+    let x = bench.buffer_of(Element::Bf16, vec![1.0; 8]);
+    let y = bench.buffer(vec![0.0; 2]);
+    bench.kernel(KernelKind::Indexed(Indexed::ArgMax {
+        x,
+        y,
+        outer: 2,
+        size: 4,
+        inner: 1,
+    }));
+    assert!(refused(&bench).contains("`b0` is bf16 where f32 is needed"));
+}
+
 #[test]
 fn memory_is_the_arena_and_the_working_memory() {
     let bench = doubling(|_, _| {});
@@ -151,6 +184,7 @@ fn a_batch_of_a_billion() {
         bench.program.buffers.push(Buffer {
             name: "t".to_string(),
             kind: BufferKind::Temporary,
+            element: Element::F32,
             shape: shape.clone(),
             offset,
         });
