@@ -18,8 +18,9 @@ use super::scratch::Pointer;
 use columns::{ColumnsPlan, Run};
 use rows::{Phase, RowsPlan, Tap, WeightStrides, segments};
 use simd::Kernels;
-use sslc_compiler::kernels::ir::{Buffer, BufferId, Contraction, ConvShape};
+use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape};
 use window::{Chunks, Image, Reach, Windows};
+use winograd::{Convolution, WinogradPlan};
 
 /// Input channels that a unit of a filter gradient treats at a time, where there are many.
 const CHANNEL_BLOCK: std::ops::RangeInclusive<usize> = 16..=64;
@@ -37,6 +38,7 @@ fn channel_block(channels: usize) -> usize {
 pub enum ContractionPlan {
     Rows(Box<RowsPlan>),
     Columns(Box<ColumnsPlan>),
+    Winograd(Box<WinogradPlan>),
 }
 
 impl ContractionPlan {
@@ -71,6 +73,48 @@ impl ContractionPlan {
                     ContractionPlan::Rows(Box::new(sizes.rows(level)))
                 }
             }
+            Contraction::Conv {
+                x,
+                w,
+                y,
+                shape: s,
+                algorithm: Algorithm::Winograd,
+            } => {
+                let convolution = Convolution {
+                    input: place(x),
+                    weights: place(w),
+                    output: place(y),
+                    images: s.n,
+                    from: (s.h, s.w),
+                    to: (s.oh, s.ow),
+                    inner: s.c,
+                    outer: s.k,
+                    padding: s.padding as isize,
+                    turned: false,
+                };
+                ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, level)))
+            }
+            Contraction::ConvInputGrad {
+                dy,
+                w,
+                dx,
+                shape: s,
+                algorithm: Algorithm::Winograd,
+            } => {
+                let convolution = Convolution {
+                    input: place(dy),
+                    weights: place(w),
+                    output: place(dx),
+                    images: s.n,
+                    from: (s.oh, s.ow),
+                    to: (s.h, s.w),
+                    inner: s.k,
+                    outer: s.c,
+                    padding: 2 - s.padding as isize,
+                    turned: true,
+                };
+                ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, level)))
+            }
             Contraction::Conv { x, w, y, shape, .. } => {
                 let plan = convolution(&shape, [place(x), place(w), place(y)], level);
                 ContractionPlan::Rows(Box::new(plan))
@@ -95,6 +139,7 @@ impl ContractionPlan {
         match self {
             ContractionPlan::Rows(p) => p.thread_scratch(),
             ContractionPlan::Columns(p) => p.thread_scratch(),
+            ContractionPlan::Winograd(p) => p.thread_scratch(),
         }
     }
 
@@ -103,19 +148,21 @@ impl ContractionPlan {
         match self {
             ContractionPlan::Rows(p) => p.shared_scratch(),
             ContractionPlan::Columns(p) => p.shared_scratch(),
+            ContractionPlan::Winograd(p) => p.shared_scratch(),
         }
     }
 
     /// Runs the contraction.
     ///
     /// # Safety
-    /// As for [`RowsPlan::run`] and [`ColumnsPlan::run`].
+    /// As for [`RowsPlan::run`], [`ColumnsPlan::run`] and [`WinogradPlan::run`].
     pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
         // SAFETY: the caller's.
         unsafe {
             match self {
                 ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared),
                 ContractionPlan::Columns(p) => p.run(pool, arena, threads, shared),
+                ContractionPlan::Winograd(p) => p.run(pool, arena, threads, shared),
             }
         }
     }

@@ -10,6 +10,8 @@ pub unsafe trait Vector: Copy {
     unsafe fn load(p: *const f32) -> Self;
     unsafe fn store(self, p: *mut f32);
     unsafe fn splat(p: *const f32) -> Self;
+    /// Stores past the caches where there is such an instruction; `p` is at a multiple of the vector's size.
+    unsafe fn stream(self, p: *mut f32);
     /// `a·b + self`
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     unsafe fn add(self, b: Self) -> Self;
@@ -39,6 +41,11 @@ unsafe impl Vector for Four {
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller's pointer is good for four elements.
         unsafe { p.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut f32) {
+        // SAFETY: as for `store`.
+        unsafe { self.store(p) }
     }
     #[inline(always)]
     unsafe fn splat(p: *const f32) -> Four {
@@ -73,7 +80,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     macro_rules! vector {
-        ($ty:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $set1:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident) => {
+        ($ty:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $stream:ident, $set1:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident) => {
             // SAFETY: the kernels that use it are only handed out for the level that has its instructions.
             unsafe impl Vector for $ty {
                 const LANES: usize = $lanes;
@@ -91,6 +98,11 @@ mod x86 {
                 unsafe fn store(self, p: *mut f32) {
                     // SAFETY: see the impl; the caller's pointer is good for a vector.
                     unsafe { $store(p, self) }
+                }
+                #[inline(always)]
+                unsafe fn stream(self, p: *mut f32) {
+                    // SAFETY: see the impl; the caller's pointer is good for a vector and aligned to it.
+                    unsafe { $stream(p, self) }
                 }
                 #[inline(always)]
                 unsafe fn splat(p: *const f32) -> Self {
@@ -132,6 +144,7 @@ mod x86 {
         _mm256_setzero_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
+        _mm256_stream_ps,
         _mm256_set1_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
@@ -144,6 +157,7 @@ mod x86 {
         _mm512_setzero_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
+        _mm512_stream_ps,
         _mm512_set1_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,

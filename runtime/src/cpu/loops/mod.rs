@@ -14,3 +14,5 @@ pub mod ops;
 pub mod plan;
 pub mod ranges;
 pub mod run;
+
+pub use ops::fence;

@@ -3,6 +3,7 @@ mod contractions;
 mod indexed;
 mod loops;
 mod refusals;
+mod winograd;
 
 use super::{CpuDevice, CpuLoaded, Level};
 use sslc_compiler::core::bf16;

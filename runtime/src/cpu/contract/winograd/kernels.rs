@@ -1,0 +1,265 @@
+//! Tiles in and out of the transform's domain, both axes, all channels.
+
+use super::transforms::{filter, input, output};
+use super::{POINTS, SIDE, TAPS, TILE};
+use crate::cpu::contract::vector::Vector;
+use crate::cpu::level::Level;
+
+/// `Bᵀ d B` of one tile: (its 36 pixels row by row, channels, destination, elements from one point to the next).
+/// Whole vectors are written; channels that do not exist are zeros.
+pub type InputTile = unsafe fn(&[*const f32; POINTS], usize, *mut f32, usize);
+
+/// `Aᵀ m A` of one tile: (sums of products at the first point, elements from one point to the next, where it goes).
+pub type OutputTile = unsafe fn(*const f32, usize, &Outputs);
+
+/// `G g Gᵀ` of a row of filters: (the first tap, elements from one tap to the next, outputs that exist, vectors that are
+/// written, destination, elements from one point to the next).
+pub type FilterRow = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
+
+/// Where a tile of outputs goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs {
+    pub first: *mut f32,
+    /// Elements from one row, and from one column, to the next.
+    pub row_pitch: usize,
+    pub column_pitch: usize,
+    /// Rows and columns that exist.
+    pub rows: usize,
+    pub columns: usize,
+    /// Channels that exist, of those of a panel.
+    pub channels: usize,
+    /// Whether they go past the caches; then every channel of the vectors exists and every pixel begins on a vector's place.
+    pub stream: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    pub input: InputTile,
+    pub output: OutputTile,
+    pub filter: FilterRow,
+}
+
+impl Kernels {
+    pub fn new(level: Level) -> Kernels {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2(),
+            _ => portable(),
+        }
+    }
+}
+
+/// The most lanes of a vector.
+const MAX_LANES: usize = 16;
+
+/// The first `len` elements; zeros in the other lanes.
+#[inline(always)]
+unsafe fn load_part<V: Vector>(p: *const f32, len: usize) -> V {
+    let mut lanes = [0.0f32; MAX_LANES];
+    // SAFETY: the caller's pointer is good for `len` elements, fewer than a vector's.
+    unsafe {
+        std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), len);
+        V::load(lanes.as_ptr())
+    }
+}
+
+#[inline(always)]
+unsafe fn store_part<V: Vector>(v: V, p: *mut f32, len: usize) {
+    let mut lanes = [0.0f32; MAX_LANES];
+    // SAFETY: the caller's pointer is good for `len` elements, fewer than a vector's.
+    unsafe {
+        v.store(lanes.as_mut_ptr());
+        std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, len);
+    }
+}
+
+/// One vector of channels of a tile.
+#[inline(always)]
+unsafe fn input_vector<V: Vector>(load: impl Fn(usize) -> V, dst: *mut f32, point: usize) {
+    // SAFETY: see `input_tile`.
+    unsafe {
+        let mut columns = [[V::zero(); SIDE]; SIDE];
+        for (j, column) in columns.iter_mut().enumerate() {
+            *column = input(std::array::from_fn(|i| load(i * SIDE + j)));
+        }
+        for i in 0..SIDE {
+            let row = input(std::array::from_fn(|j| columns[j][i]));
+            for (j, v) in row.into_iter().enumerate() {
+                v.store(dst.add((i * SIDE + j) * point));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn input_tile<V: Vector>(
+    pixels: &[*const f32; POINTS],
+    channels: usize,
+    dst: *mut f32,
+    point: usize,
+) {
+    let mut c = 0;
+    // SAFETY: every pixel has the channels; the destination has as many, in whole vectors, at every point.
+    unsafe {
+        while c + V::LANES <= channels {
+            input_vector(|p| V::load(pixels[p].add(c)), dst.add(c), point);
+            c += V::LANES;
+        }
+        if c < channels {
+            let part = channels - c;
+            input_vector(
+                |p| load_part::<V>(pixels[p].add(c), part),
+                dst.add(c),
+                point,
+            );
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn output_vector<V: Vector>(sums: *const f32, point: usize, put: impl Fn(usize, usize, V)) {
+    // SAFETY: see `output_tile`.
+    unsafe {
+        let mut columns = [[V::zero(); TILE]; SIDE];
+        for (j, column) in columns.iter_mut().enumerate() {
+            *column = output(std::array::from_fn(|i| {
+                V::load(sums.add((i * SIDE + j) * point))
+            }));
+        }
+        for i in 0..TILE {
+            let row = output(std::array::from_fn(|j| columns[j][i]));
+            for (j, v) in row.into_iter().enumerate() {
+                put(i, j, v);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn output_tile<V: Vector>(sums: *const f32, point: usize, to: &Outputs) {
+    let mut c = 0;
+    let whole = to.rows == TILE && to.columns == TILE;
+    // SAFETY: the sums have the channels, in whole vectors, at every point; the outputs that exist are there.
+    unsafe {
+        let at =
+            |i: usize, j: usize, c: usize| to.first.add(i * to.row_pitch + j * to.column_pitch + c);
+        while c + V::LANES <= to.channels {
+            let sums = sums.add(c);
+            if whole && to.stream {
+                output_vector::<V>(sums, point, |i, j, v| v.stream(at(i, j, c)));
+            } else if whole {
+                output_vector::<V>(sums, point, |i, j, v| v.store(at(i, j, c)));
+            } else {
+                output_vector::<V>(sums, point, |i, j, v| {
+                    if i < to.rows && j < to.columns {
+                        if to.stream {
+                            v.stream(at(i, j, c));
+                        } else {
+                            v.store(at(i, j, c));
+                        }
+                    }
+                });
+            }
+            c += V::LANES;
+        }
+        if c < to.channels {
+            let part = to.channels - c;
+            output_vector::<V>(sums.add(c), point, |i, j, v| {
+                if i < to.rows && j < to.columns {
+                    store_part(v, at(i, j, c), part);
+                }
+            });
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn filter_vector<V: Vector>(load: impl Fn(usize) -> V, dst: *mut f32, point: usize) {
+    // SAFETY: see `filter_row`.
+    unsafe {
+        let mut columns = [[V::zero(); SIDE]; TAPS];
+        for (j, column) in columns.iter_mut().enumerate() {
+            *column = filter(std::array::from_fn(|i| load(i * TAPS + j)));
+        }
+        for i in 0..SIDE {
+            let row = filter(std::array::from_fn(|j| columns[j][i]));
+            for (j, v) in row.into_iter().enumerate() {
+                v.store(dst.add((i * SIDE + j) * point));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn filter_row<V: Vector>(
+    taps: *const f32,
+    tap: usize,
+    outputs: usize,
+    vectors: usize,
+    dst: *mut f32,
+    point: usize,
+) {
+    for v in 0..vectors {
+        let first = v * V::LANES;
+        let exist = outputs.saturating_sub(first).min(V::LANES);
+        // SAFETY: every tap has the outputs; the destination has the vectors at every point.
+        unsafe {
+            let taps = taps.add(first.min(outputs));
+            if exist == V::LANES {
+                filter_vector(|t| V::load(taps.add(t * tap)), dst.add(first), point);
+            } else {
+                filter_vector(
+                    |t| load_part::<V>(taps.add(t * tap), exist),
+                    dst.add(first),
+                    point,
+                );
+            }
+        }
+    }
+}
+
+macro_rules! kernels {
+    ($name:ident, $vector:ty, $(#[$feature:meta])*) => {
+        fn $name() -> Kernels {
+            $(#[$feature])*
+            unsafe fn input(pixels: &[*const f32; POINTS], channels: usize, dst: *mut f32, point: usize) {
+                // SAFETY: the caller's.
+                unsafe { input_tile::<$vector>(pixels, channels, dst, point) }
+            }
+            $(#[$feature])*
+            unsafe fn output(sums: *const f32, point: usize, to: &Outputs) {
+                // SAFETY: the caller's.
+                unsafe { output_tile::<$vector>(sums, point, to) }
+            }
+            $(#[$feature])*
+            unsafe fn filter(
+                taps: *const f32,
+                tap: usize,
+                outputs: usize,
+                vectors: usize,
+                dst: *mut f32,
+                point: usize,
+            ) {
+                // SAFETY: the caller's.
+                unsafe { filter_row::<$vector>(taps, tap, outputs, vectors, dst, point) }
+            }
+            Kernels {
+                input,
+                output,
+                filter,
+            }
+        }
+    };
+}
+
+kernels!(portable, crate::cpu::contract::vector::Four,);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx2, std::arch::x86_64::__m256, #[target_feature(enable = "avx2,fma")]);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    avx512,
+    std::arch::x86_64::__m512,
+    #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")]
+);

@@ -1,0 +1,438 @@
+//! Convolution, and its input gradient, which is the convolution of the output's gradient with the filter turned.
+//!
+//! A block of tiles is brought into the transform's domain, multiplied by one panel of outputs after the other at all 36 points,
+//! and each panel's sums are brought back while they are in the cache. Where the filter is much and the tiles are few, panels are
+//! the units of work instead: each brings its part of the filter into the domain and goes over the tiles of all blocks.
+
+use super::blocks::{Block, Blocks};
+use super::kernels::{Kernels, Outputs};
+use super::product::Products;
+use super::{POINTS, SIDE, TAPS, TILE};
+use crate::cpu::level::Level;
+use crate::cpu::pool::Pool;
+use crate::cpu::scratch::{Carver, Pointer};
+
+/// Elements of a block's input in the transform's domain that leave the second-level cache room for a panel.
+const BLOCK_LIMIT: usize = 192 * 1024;
+/// Tiles of a block: enough to reuse a panel of the filter that comes from the third-level cache, and no more.
+const MOST_TILES: usize = 48;
+const FEWEST_TILES: usize = 24;
+/// The filter in the transform's domain that stays in the second-level cache, where blocks may be small.
+const SMALL_FILTER: usize = 160 * 1024;
+/// Blocks that keep the threads of a machine evenly busy.
+const UNITS: usize = 16;
+/// Outputs of which there are so many elements go past the caches.
+const STREAMED: usize = 4 << 20;
+/// Input channels of a panel that are brought into the domain together.
+const FILTER_ROWS: usize = 32;
+/// Elements of a cache line: it sets apart rows that would fall on the same places of a cache.
+const LINE: usize = 16;
+
+/// A 3×3 convolution of stride 1, or its gradient with respect to the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution {
+    /// Places in the arena.
+    pub input: usize,
+    pub weights: usize,
+    pub output: usize,
+    pub images: usize,
+    /// Height and width of what is read and of what is written.
+    pub from: (usize, usize),
+    pub to: (usize, usize),
+    /// Channels of what is read and of what is written.
+    pub inner: usize,
+    pub outer: usize,
+    /// Rows, and columns, of zeros before the first of what is read; negative where some are left out.
+    pub padding: isize,
+    /// Whether the filter, of shape [3, 3, outer, inner], is to be turned; else it is [3, 3, inner, outer].
+    pub turned: bool,
+}
+
+/// What the units of work are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Blocks of tiles, each with all panels of outputs.
+    Blocks,
+    /// Panels of outputs, each with all tiles.
+    Panels,
+}
+
+/// Some outputs side by side: one vector or two.
+#[derive(Clone, Copy, Debug)]
+struct Panel {
+    first: usize,
+    /// Outputs that exist.
+    outputs: usize,
+    wide: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct WinogradPlan {
+    convolution: Convolution,
+    kernels: Kernels,
+    products: Products,
+    blocks: Blocks,
+    panels: Vec<Panel>,
+    order: Order,
+    /// In the transform's domain, elements from one tile of the input to the next, and from one point to the next.
+    tile_pitch: usize,
+    point_pitch: usize,
+    stream: bool,
+}
+
+impl WinogradPlan {
+    pub fn new(convolution: Convolution, level: Level) -> WinogradPlan {
+        let products = Products::new(level);
+        let (inner, outer, lanes) = (convolution.inner, convolution.outer, products.lanes);
+        let panels: Vec<Panel> = (0..outer)
+            .step_by(2 * lanes)
+            .map(|first| {
+                let outputs = (outer - first).min(2 * lanes);
+                Panel {
+                    first,
+                    outputs,
+                    wide: outputs > lanes,
+                }
+            })
+            .collect();
+        let rows = inner.next_multiple_of(LINE);
+        let tile_pitch = if rows.is_multiple_of(4 * LINE) {
+            rows + LINE
+        } else {
+            rows
+        };
+        let fewest = if POINTS * inner * outer <= SMALL_FILTER {
+            1
+        } else {
+            FEWEST_TILES
+        };
+        let wanted = (BLOCK_LIMIT / (POINTS * tile_pitch)).clamp(fewest, MOST_TILES);
+        let choose = |least| Blocks::choose(convolution.images, convolution.to, wanted, least);
+        let mut blocks = choose(UNITS);
+        let tiles = blocks.tiles();
+        let mut order = Order::Blocks;
+        // What is read again from a cache far away: the filter for each block, or the tiles for each panel.
+        let (filter, domain) = (inner * outer, tiles * tile_pitch);
+        if domain < filter
+            && panels.len() >= UNITS / 2
+            && blocks.len() * filter > panels.len() * domain
+        {
+            order = Order::Panels;
+            blocks = choose(1);
+        }
+        let point_pitch = LINE + blocks.capacity() * tile_pitch;
+        WinogradPlan {
+            kernels: Kernels::new(level),
+            products,
+            panels,
+            order,
+            tile_pitch,
+            point_pitch,
+            stream: convolution.images * convolution.to.0 * convolution.to.1 * outer >= STREAMED
+                && outer.is_multiple_of(LINE),
+            blocks,
+            convolution,
+        }
+    }
+
+    fn width(&self, panel: Panel) -> usize {
+        (1 + usize::from(panel.wide)) * self.products.lanes
+    }
+
+    /// In a panel of the filter, elements from one point to the next.
+    fn filter_pitch(&self, panel: Panel) -> usize {
+        self.convolution.inner * self.width(panel) + LINE
+    }
+
+    /// Elements of a wide panel of the filter in the transform's domain.
+    fn panel_len(&self) -> usize {
+        POINTS * (self.convolution.inner * 2 * self.products.lanes + LINE)
+    }
+
+    /// In a panel's sums, elements from one point to the next.
+    fn sums_pitch(&self) -> usize {
+        self.blocks.capacity() * 2 * self.products.lanes + LINE
+    }
+
+    /// Elements of a block in the transform's domain.
+    fn block_len(&self) -> usize {
+        POINTS * self.point_pitch
+    }
+
+    /// f32 elements of scratch shared by all threads: the filter or the input in the transform's domain.
+    pub fn shared_scratch(&self) -> usize {
+        match self.order {
+            Order::Blocks => self.panels.len() * self.panel_len(),
+            Order::Panels => self.blocks.len() * self.block_len(),
+        }
+    }
+
+    /// f32 elements of scratch for each thread.
+    pub fn thread_scratch(&self) -> usize {
+        let mut carver = Carver::measure();
+        self.scratch(&mut carver);
+        carver.used()
+    }
+
+    fn scratch(&self, carver: &mut Carver) -> Scratch {
+        Scratch {
+            zeros: carver.f32(self.convolution.inner.next_multiple_of(LINE)),
+            domain: carver.f32(match self.order {
+                Order::Blocks => self.block_len(),
+                Order::Panels => self.panel_len(),
+            }),
+            sums: carver.f32(POINTS * self.sums_pitch()),
+            transposed: carver.f32(if self.convolution.turned {
+                TAPS * TAPS * FILTER_ROWS * 2 * self.products.lanes
+            } else {
+                0
+            }),
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Safety
+    /// The machine has the level; the plan's buffers are within `arena` and the output meets no input; scratch is as
+    /// [`shared_scratch`](Self::shared_scratch) and [`thread_scratch`](Self::thread_scratch) say, unused meanwhile.
+    pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
+        let scratch = |thread: usize| self.scratch(&mut Carver::new(threads[thread].get()));
+        let panel_place = |p: usize| shared.get().wrapping_add(p * self.panel_len());
+        let block_place = |b: usize| shared.get().wrapping_add(b * self.block_len());
+        match self.order {
+            Order::Blocks => {
+                let parts = self.convolution.inner.div_ceil(FILTER_ROWS);
+                pool.run(self.panels.len() * parts, &|thread, unit| {
+                    let (panel, part) = (unit / parts, unit % parts);
+                    // SAFETY: each unit writes rows of its own.
+                    unsafe {
+                        let weights = arena.get().add(self.convolution.weights);
+                        self.filter_part(
+                            weights,
+                            self.panels[panel],
+                            part,
+                            panel_place(panel),
+                            &scratch(thread),
+                        );
+                    }
+                });
+                pool.run(self.blocks.len(), &|thread, unit| {
+                    let block = self.blocks.get(unit);
+                    let scratch = scratch(thread);
+                    // SAFETY: blocks write disjoint outputs; a thread has its own scratch.
+                    unsafe {
+                        self.bring(arena.get(), block, scratch.domain, &scratch);
+                        for (p, panel) in self.panels.iter().enumerate() {
+                            let sums = scratch.sums;
+                            self.multiply(scratch.domain, panel_place(p), block, *panel, sums);
+                            self.store(arena.get(), block, *panel, sums);
+                        }
+                    }
+                    self.finish();
+                });
+            }
+            Order::Panels => {
+                pool.run(self.blocks.len(), &|thread, unit| {
+                    // SAFETY: each unit writes a block of its own.
+                    unsafe {
+                        let block = self.blocks.get(unit);
+                        self.bring(arena.get(), block, block_place(unit), &scratch(thread));
+                    }
+                });
+                pool.run(self.panels.len(), &|thread, unit| {
+                    let panel = self.panels[unit];
+                    let scratch = scratch(thread);
+                    // SAFETY: panels write disjoint outputs; a thread has its own scratch.
+                    unsafe {
+                        let weights = arena.get().add(self.convolution.weights);
+                        for part in 0..self.convolution.inner.div_ceil(FILTER_ROWS) {
+                            self.filter_part(weights, panel, part, scratch.domain, &scratch);
+                        }
+                        for b in 0..self.blocks.len() {
+                            let (block, sums) = (self.blocks.get(b), scratch.sums);
+                            self.multiply(block_place(b), scratch.domain, block, panel, sums);
+                            self.store(arena.get(), block, panel, sums);
+                        }
+                    }
+                    self.finish();
+                });
+            }
+        }
+    }
+
+    /// Orders streamed stores before what other threads do after the unit.
+    fn finish(&self) {
+        if self.stream {
+            crate::cpu::loops::fence();
+        }
+    }
+
+    /// Brings some input channels of a panel of the filter into the domain.
+    unsafe fn filter_part(
+        &self,
+        weights: *const f32,
+        panel: Panel,
+        part: usize,
+        place: *mut f32,
+        scratch: &Scratch,
+    ) {
+        let Convolution { inner, outer, .. } = self.convolution;
+        let (width, pitch) = (self.width(panel), self.filter_pitch(panel));
+        let vectors = width / self.products.lanes;
+        let begin = part * FILTER_ROWS;
+        let rows = FILTER_ROWS.min(inner - begin);
+        // SAFETY: taps of the filter, rows of the panel, and the thread's scratch.
+        unsafe {
+            if self.convolution.turned {
+                let tap_len = FILTER_ROWS * width;
+                for tap in 0..TAPS * TAPS {
+                    let from = weights.add((tap * outer + panel.first) * inner + begin);
+                    // The filter is turned by half: the last tap comes first.
+                    let to = scratch.transposed.add((TAPS * TAPS - 1 - tap) * tap_len);
+                    transpose(from, inner, panel.outputs, rows, to, width);
+                }
+                for r in 0..rows {
+                    (self.kernels.filter)(
+                        scratch.transposed.add(r * width),
+                        tap_len,
+                        panel.outputs,
+                        vectors,
+                        place.add((begin + r) * width),
+                        pitch,
+                    );
+                }
+            } else {
+                for r in begin..begin + rows {
+                    (self.kernels.filter)(
+                        weights.add(r * outer + panel.first),
+                        inner * outer,
+                        panel.outputs,
+                        vectors,
+                        place.add(r * width),
+                        pitch,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Brings a block of the input into the domain.
+    unsafe fn bring(&self, arena: *mut f32, block: Block, domain: *mut f32, scratch: &Scratch) {
+        let Convolution {
+            input,
+            inner,
+            padding,
+            from: (height, width),
+            ..
+        } = self.convolution;
+        // SAFETY: only pixels of the image are read; the block's tiles are in the domain.
+        unsafe {
+            std::slice::from_raw_parts_mut(scratch.zeros, inner).fill(0.0);
+            let mut pixels = [scratch.zeros.cast_const(); POINTS];
+            for (t, (image, row, column)) in block.places().enumerate() {
+                let image = arena
+                    .add(input + image * height * width * inner)
+                    .cast_const();
+                let top = (row * TILE) as isize - padding;
+                let left = (column * TILE) as isize - padding;
+                for i in 0..SIDE {
+                    let y = top + i as isize;
+                    let inside = y >= 0 && (y as usize) < height;
+                    for j in 0..SIDE {
+                        let x = left + j as isize;
+                        pixels[i * SIDE + j] = if inside && x >= 0 && (x as usize) < width {
+                            image.add((y as usize * width + x as usize) * inner)
+                        } else {
+                            scratch.zeros
+                        };
+                    }
+                }
+                let to = domain.add(t * self.tile_pitch);
+                (self.kernels.input)(&pixels, inner, to, self.point_pitch);
+            }
+        }
+    }
+
+    /// The sums of products of a block and a panel, at every point.
+    unsafe fn multiply(
+        &self,
+        domain: *const f32,
+        filter: *const f32,
+        block: Block,
+        panel: Panel,
+        sums: *mut f32,
+    ) {
+        let (tiles, pitch) = (block.tiles(), self.filter_pitch(panel));
+        for point in 0..POINTS {
+            // SAFETY: the block's tiles, the panel's filter and the sums have every point.
+            unsafe {
+                self.products.run(
+                    panel.wide,
+                    tiles,
+                    (domain.add(point * self.point_pitch), self.tile_pitch),
+                    filter.add(point * pitch),
+                    self.convolution.inner,
+                    sums.add(point * self.sums_pitch()),
+                );
+            }
+        }
+    }
+
+    /// Brings the sums of a block and a panel back, and stores the outputs.
+    unsafe fn store(&self, arena: *mut f32, block: Block, panel: Panel, sums: *const f32) {
+        let Convolution {
+            output,
+            outer,
+            to: (height, width),
+            ..
+        } = self.convolution;
+        for (t, (image, row, column)) in block.places().enumerate() {
+            let (y, x) = (row * TILE, column * TILE);
+            let pixel = (image * height + y) * width + x;
+            // SAFETY: the block's tiles have outputs of their own.
+            unsafe {
+                let to = Outputs {
+                    first: arena.add(output + pixel * outer + panel.first),
+                    row_pitch: width * outer,
+                    column_pitch: outer,
+                    rows: TILE.min(height - y),
+                    columns: TILE.min(width - x),
+                    channels: panel.outputs,
+                    stream: self.stream,
+                };
+                (self.kernels.output)(sums.add(t * self.width(panel)), self.sums_pitch(), &to);
+            }
+        }
+    }
+}
+
+/// A thread's scratch.
+struct Scratch {
+    /// A pixel outside of the image.
+    zeros: *mut f32,
+    /// A block of the input, or a panel of the filter, in the domain.
+    domain: *mut f32,
+    /// A panel's sums of products.
+    sums: *mut f32,
+    /// Taps of a panel, transposed.
+    transposed: *mut f32,
+}
+
+/// `to[r][o] = from[o][r]` for `outputs` rows of `from`, `pitch` apart, and `rows` of their elements.
+unsafe fn transpose(
+    from: *const f32,
+    pitch: usize,
+    outputs: usize,
+    rows: usize,
+    to: *mut f32,
+    width: usize,
+) {
+    // SAFETY: the caller's matrices.
+    unsafe {
+        for o in 0..outputs {
+            for r in 0..rows {
+                *to.add(r * width + o) = *from.add(o * pitch + r);
+            }
+        }
+    }
+}
