@@ -1,13 +1,13 @@
 //! Tiles in and out of the transform's domain, both axes, all channels.
 
 use super::transforms::{filter, input, output};
-use super::{POINTS, SIDE, TAPS, TILE};
+use super::{SIDE, TAPS, TILE};
 use crate::cpu::contract::vector::Vector;
 use crate::cpu::level::Level;
 
-/// `Bᵀ d B` of one tile: (its 36 pixels row by row, channels, destination, elements from one point to the next).
+/// `Bᵀ d B` of one tile: (its pixels, channels, destination, elements from one point to the next).
 /// Whole vectors are written; channels that do not exist are zeros.
-pub type InputTile = unsafe fn(&[*const f32; POINTS], usize, *mut f32, usize);
+pub type InputTile = unsafe fn(&Pixels, usize, *mut f32, usize);
 
 /// `Aᵀ m A` of one tile: (sums of products at the first point, elements from one point to the next, where it goes).
 pub type OutputTile = unsafe fn(*const f32, usize, &Outputs);
@@ -15,6 +15,17 @@ pub type OutputTile = unsafe fn(*const f32, usize, &Outputs);
 /// `G g Gᵀ` of a row of filters: (the first tap, elements from one tap to the next, outputs that exist, vectors that are
 /// written, destination, elements from one point to the next).
 pub type FilterRow = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
+
+/// The pixels of a tile of the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Pixels {
+    /// The first pixel of each row, which need not exist; rows outside of the image are zeros.
+    pub rows: [*const f32; SIDE],
+    /// Elements from one pixel to the next.
+    pub pitch: usize,
+    /// Columns that exist: from the first on, before the second.
+    pub columns: (usize, usize),
+}
 
 /// Where a tile of outputs goes.
 #[derive(Clone, Copy, Debug)]
@@ -75,45 +86,75 @@ unsafe fn store_part<V: Vector>(v: V, p: *mut f32, len: usize) {
     }
 }
 
-/// One vector of channels of a tile.
+/// A pointer that the compiler does not see through. Else it would compute the addresses of all 36 points before it does anything
+/// else, more work than the transform of a vector.
 #[inline(always)]
-unsafe fn input_vector<V: Vector>(load: impl Fn(usize) -> V, dst: *mut f32, point: usize) {
+fn opaque<T>(p: *mut T) -> *mut T {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut p = p;
+        // SAFETY: no instruction.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags));
+        }
+        p
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    p
+}
+
+/// Writes a square of points.
+#[inline(always)]
+unsafe fn put_points<V: Vector>(dst: *mut f32, point: usize, row: impl Fn(usize) -> [V; SIDE]) {
+    let mut dst = dst;
+    for i in 0..SIDE {
+        for (j, v) in row(i).into_iter().enumerate() {
+            // SAFETY: the destination has every point.
+            unsafe { v.store(dst.add(j * point)) };
+        }
+        dst = opaque(dst.wrapping_add(SIDE * point));
+    }
+}
+
+/// One vector of channels of a tile, from channel `c` on.
+#[inline(always)]
+unsafe fn input_vector<V: Vector>(
+    pixels: &Pixels,
+    c: usize,
+    load: impl Fn(*const f32) -> V,
+    dst: *mut f32,
+    point: usize,
+) {
     // SAFETY: see `input_tile`.
     unsafe {
         let mut columns = [[V::zero(); SIDE]; SIDE];
+        let mut offset = c;
         for (j, column) in columns.iter_mut().enumerate() {
-            *column = input(std::array::from_fn(|i| load(i * SIDE + j)));
-        }
-        for i in 0..SIDE {
-            let row = input(std::array::from_fn(|j| columns[j][i]));
-            for (j, v) in row.into_iter().enumerate() {
-                v.store(dst.add((i * SIDE + j) * point));
+            if pixels.columns.0 <= j && j < pixels.columns.1 {
+                *column = input(std::array::from_fn(|i| {
+                    load(pixels.rows[i].wrapping_add(offset))
+                }));
             }
+            offset += pixels.pitch;
         }
+        put_points(dst, point, |i| {
+            input(std::array::from_fn(|j| columns[j][i]))
+        });
     }
 }
 
 #[inline(always)]
-unsafe fn input_tile<V: Vector>(
-    pixels: &[*const f32; POINTS],
-    channels: usize,
-    dst: *mut f32,
-    point: usize,
-) {
+unsafe fn input_tile<V: Vector>(pixels: &Pixels, channels: usize, dst: *mut f32, point: usize) {
     let mut c = 0;
     // SAFETY: every pixel has the channels; the destination has as many, in whole vectors, at every point.
     unsafe {
         while c + V::LANES <= channels {
-            input_vector(|p| V::load(pixels[p].add(c)), dst.add(c), point);
+            input_vector(pixels, c, |p| V::load(p), dst.add(c), point);
             c += V::LANES;
         }
         if c < channels {
             let part = channels - c;
-            input_vector(
-                |p| load_part::<V>(pixels[p].add(c), part),
-                dst.add(c),
-                point,
-            );
+            input_vector(pixels, c, |p| load_part::<V>(p, part), dst.add(c), point);
         }
     }
 }
@@ -122,15 +163,15 @@ unsafe fn input_tile<V: Vector>(
 unsafe fn output_vector<V: Vector>(sums: *const f32, point: usize, put: impl Fn(usize, usize, V)) {
     // SAFETY: see `output_tile`.
     unsafe {
-        let mut columns = [[V::zero(); TILE]; SIDE];
-        for (j, column) in columns.iter_mut().enumerate() {
-            *column = output(std::array::from_fn(|i| {
-                V::load(sums.add((i * SIDE + j) * point))
-            }));
+        let mut rows = [[V::zero(); TILE]; SIDE];
+        let mut sums = sums.cast_mut();
+        for row in &mut rows {
+            *row = output(std::array::from_fn(|j| V::load(sums.add(j * point))));
+            sums = opaque(sums.wrapping_add(SIDE * point));
         }
-        for i in 0..TILE {
-            let row = output(std::array::from_fn(|j| columns[j][i]));
-            for (j, v) in row.into_iter().enumerate() {
+        for j in 0..TILE {
+            let column = output(std::array::from_fn(|i| rows[i][j]));
+            for (i, v) in column.into_iter().enumerate() {
                 put(i, j, v);
             }
         }
@@ -183,12 +224,9 @@ unsafe fn filter_vector<V: Vector>(load: impl Fn(usize) -> V, dst: *mut f32, poi
         for (j, column) in columns.iter_mut().enumerate() {
             *column = filter(std::array::from_fn(|i| load(i * TAPS + j)));
         }
-        for i in 0..SIDE {
-            let row = filter(std::array::from_fn(|j| columns[j][i]));
-            for (j, v) in row.into_iter().enumerate() {
-                v.store(dst.add((i * SIDE + j) * point));
-            }
-        }
+        put_points(dst, point, |i| {
+            filter(std::array::from_fn(|j| columns[j][i]))
+        });
     }
 }
 
@@ -224,7 +262,7 @@ macro_rules! kernels {
     ($name:ident, $vector:ty, $(#[$feature:meta])*) => {
         fn $name() -> Kernels {
             $(#[$feature])*
-            unsafe fn input(pixels: &[*const f32; POINTS], channels: usize, dst: *mut f32, point: usize) {
+            unsafe fn input(pixels: &Pixels, channels: usize, dst: *mut f32, point: usize) {
                 // SAFETY: the caller's.
                 unsafe { input_tile::<$vector>(pixels, channels, dst, point) }
             }

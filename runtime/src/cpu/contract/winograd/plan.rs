@@ -5,7 +5,7 @@
 //! the units of work instead: each brings its part of the filter into the domain and goes over the tiles of all blocks.
 
 use super::blocks::{Block, Blocks};
-use super::kernels::{Kernels, Outputs};
+use super::kernels::{Kernels, Outputs, Pixels};
 use super::product::Products;
 use super::{POINTS, SIDE, TAPS, TILE};
 use crate::cpu::level::Level;
@@ -176,7 +176,7 @@ impl WinogradPlan {
 
     fn scratch(&self, carver: &mut Carver) -> Scratch {
         Scratch {
-            zeros: carver.f32(self.convolution.inner.next_multiple_of(LINE)),
+            zeros: carver.f32(SIDE * self.convolution.inner),
             domain: carver.f32(match self.order {
                 Order::Blocks => self.block_len(),
                 Order::Panels => self.panel_len(),
@@ -327,26 +327,29 @@ impl WinogradPlan {
         } = self.convolution;
         // SAFETY: only pixels of the image are read; the block's tiles are in the domain.
         unsafe {
-            std::slice::from_raw_parts_mut(scratch.zeros, inner).fill(0.0);
-            let mut pixels = [scratch.zeros.cast_const(); POINTS];
+            std::slice::from_raw_parts_mut(scratch.zeros, SIDE * inner).fill(0.0);
             for (t, (image, row, column)) in block.places().enumerate() {
                 let image = arena
                     .add(input + image * height * width * inner)
                     .cast_const();
                 let top = (row * TILE) as isize - padding;
                 let left = (column * TILE) as isize - padding;
-                for i in 0..SIDE {
-                    let y = top + i as isize;
-                    let inside = y >= 0 && (y as usize) < height;
-                    for j in 0..SIDE {
-                        let x = left + j as isize;
-                        pixels[i * SIDE + j] = if inside && x >= 0 && (x as usize) < width {
-                            image.add((y as usize * width + x as usize) * inner)
+                let within = |at: isize, size: usize| at.clamp(0, size as isize);
+                let pixels = Pixels {
+                    rows: std::array::from_fn(|i| {
+                        let y = top + i as isize;
+                        if y >= 0 && (y as usize) < height {
+                            image.wrapping_offset((y * width as isize + left) * inner as isize)
                         } else {
                             scratch.zeros
-                        };
-                    }
-                }
+                        }
+                    }),
+                    pitch: inner,
+                    columns: (
+                        within(-left, SIDE) as usize,
+                        within(width as isize - left, SIDE) as usize,
+                    ),
+                };
                 let to = domain.add(t * self.tile_pitch);
                 (self.kernels.input)(&pixels, inner, to, self.point_pitch);
             }
@@ -408,7 +411,7 @@ impl WinogradPlan {
 
 /// A thread's scratch.
 struct Scratch {
-    /// A pixel outside of the image.
+    /// A row of pixels outside of the image.
     zeros: *mut f32,
     /// A block of the input, or a panel of the filter, in the domain.
     domain: *mut f32,
