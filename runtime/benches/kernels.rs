@@ -1,13 +1,16 @@
 //! Speed of the CPU device's kernels on the layers of ResNet-18 (CIFAR stem, 256 images of 32×32) and of the small
-//! ResNet of the examples (width 16, 512 images of 28×28).
+//! ResNet of the examples (width 16, 512 images of 28×28), and on the 3×3 convolutions of ResNet-50 (16 images of 224×224).
+//! Operations are counted as direct convolution.
 //!
-//! `cargo bench -p sslc-runtime --bench kernels -- [threads] [filter] [level]`
+//! `cargo bench -p sslc-runtime --bench kernels -- [threads] [filter] [level] [strict]`
 
+use sslc_compiler::kernels::choose::choose;
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
     Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape,
     Element, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
 };
+use sslc_compiler::program::Math;
 use sslc_runtime::cpu::{CpuDevice, Level, measure_peak_flops};
 use std::rc::Rc;
 use std::time::Instant;
@@ -94,7 +97,9 @@ enum Pass {
     Filter,
 }
 
+#[allow(clippy::too_many_arguments)]
 fn conv(
+    math: Math,
     pass: Pass,
     n: usize,
     size: usize,
@@ -124,34 +129,46 @@ fn conv(
         Pass::Input => "input grad",
         Pass::Filter => "filter grad",
     };
-    let name = format!("{kernel}x{kernel}/{stride} {n}x{size}x{size} {c}->{k} {pass_name}");
-    let mut case = Case::new(name, flops, "GFLOP/s");
+    let mut case = Case::new(String::new(), flops, "GFLOP/s");
     let x = case.buffer(&[shape.x_len()]);
     let w = case.buffer(&[shape.w_len()]);
     let y = case.buffer(&[shape.y_len()]);
-    case.kernel(KernelKind::Contraction(match pass {
+    let algorithm = Algorithm::Direct;
+    let mut kind = KernelKind::Contraction(match pass {
         Pass::Forward => Contraction::Conv {
             x,
             w,
             y,
             shape,
-            algorithm: Algorithm::Direct,
+            algorithm,
         },
         Pass::Input => Contraction::ConvInputGrad {
             dy: y,
             w,
             dx: x,
             shape,
-            algorithm: Algorithm::Direct,
+            algorithm,
         },
         Pass::Filter => Contraction::ConvFilterGrad {
             x,
             dy: y,
             dw: w,
             shape,
-            algorithm: Algorithm::Direct,
+            algorithm,
         },
-    }))
+    });
+    choose(&mut kind, math);
+    let algorithm = match &kind {
+        KernelKind::Contraction(
+            Contraction::Conv { algorithm, .. }
+            | Contraction::ConvInputGrad { algorithm, .. }
+            | Contraction::ConvFilterGrad { algorithm, .. },
+        ) => algorithm.name(),
+        _ => "",
+    };
+    case.name =
+        format!("{kernel}x{kernel}/{stride} {n}x{size}x{size} {c}->{k} {pass_name} {algorithm}");
+    case.kernel(kind)
 }
 
 fn matmul(m: usize, n: usize, k: usize, ta: bool, tb: bool) -> Case {
@@ -347,7 +364,7 @@ fn softmax(n: usize) -> [Case; 2] {
 }
 
 /// The convolutions of a ResNet-18: size, channels in and out, kernel, stride, and how often.
-fn resnet(n: usize, size: usize, c: usize, width: usize) -> Vec<(usize, usize, Case)> {
+fn resnet(math: Math, n: usize, size: usize, c: usize, width: usize) -> Vec<(usize, usize, Case)> {
     let mut layers = vec![(size, c, width, 3, 1, 1), (size, width, width, 3, 1, 4)];
     let (mut size, mut c) = (size, width);
     for _ in 0..3 {
@@ -364,7 +381,7 @@ fn resnet(n: usize, size: usize, c: usize, width: usize) -> Vec<(usize, usize, C
         for pass in [Pass::Forward, Pass::Input, Pass::Filter] {
             // The input's gradient is not needed in the first layer.
             if i > 0 || !matches!(pass, Pass::Input) {
-                cases.push((i, count, conv(pass, n, size, c, k, kernel, stride)));
+                cases.push((i, count, conv(math, pass, n, size, c, k, kernel, stride)));
             }
         }
     }
@@ -385,6 +402,10 @@ fn main() {
         .get(2)
         .and_then(|name| Level::ALL.into_iter().find(|l| l.name() == name))
         .unwrap_or_else(Level::detect);
+    let math = match arguments.get(3).map(String::as_str) {
+        Some("strict") => Math::Strict,
+        _ => Math::Fast,
+    };
     let Some(device) = CpuDevice::with_level(threads, level) else {
         println!("this machine does not have {}", level.name());
         return;
@@ -399,7 +420,7 @@ fn main() {
         ("small ResNet", 512, 28, 1, 16),
     ] {
         let (mut time, mut flops) = (0.0, 0.0);
-        for (_, count, case) in resnet(n, size, c, width) {
+        for (_, count, case) in resnet(math, n, size, c, width) {
             if case.name.contains(&filter) {
                 time += count as f64 * case.measure(device);
                 flops += count as f64 * case.amount;
@@ -411,6 +432,14 @@ fn main() {
                 time * 1e3,
                 flops / time / 1e9
             );
+        }
+    }
+    for (size, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
+        for pass in [Pass::Forward, Pass::Input, Pass::Filter] {
+            let case = conv(math, pass, 16, size, c, c, 3, 1);
+            if case.name.contains(&filter) {
+                case.measure(device);
+            }
         }
     }
     let mut others = vec![

@@ -6,7 +6,9 @@
 //! - [`transforms`]: the matrices along one axis.
 //! - [`kernels`]: both axes of a tile, for each level. [`product`]: the register tiles of the products.
 //! - [`blocks`]: how tiles are cut into blocks.
+//! - [`ahead`]: fetching what comes next.
 //! - [`plan`]: convolution and its input gradient.
+mod ahead;
 mod blocks;
 mod kernels;
 mod plan;

@@ -4,6 +4,7 @@
 //! and each panel's sums are brought back while they are in the cache. Where the filter is much and the tiles are few, panels are
 //! the units of work instead: each brings its part of the filter into the domain and goes over the tiles of all blocks.
 
+use super::ahead::Ahead;
 use super::blocks::{Block, Blocks};
 use super::kernels::{Kernels, Outputs, Pixels};
 use super::product::Products;
@@ -13,7 +14,7 @@ use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 
 /// Elements of a block's input in the transform's domain that leave the second-level cache room for a panel.
-const BLOCK_LIMIT: usize = 192 * 1024;
+const BLOCK_LIMIT: usize = 64 * 1024;
 /// Tiles of a block: enough to reuse a panel of the filter that comes from the third-level cache, and no more.
 const MOST_TILES: usize = 48;
 const FEWEST_TILES: usize = 24;
@@ -216,15 +217,24 @@ impl WinogradPlan {
                         );
                     }
                 });
+                // Units are taken in turn: a thread's next is most likely this far ahead.
+                let stride = pool.threads();
                 pool.run(self.blocks.len(), &|thread, unit| {
                     let block = self.blocks.get(unit);
                     let scratch = scratch(thread);
                     // SAFETY: blocks write disjoint outputs; a thread has its own scratch.
                     unsafe {
                         self.bring(arena.get(), block, scratch.domain, &scratch);
+                        let mut ahead = self.ahead(arena.get(), unit + stride);
                         for (p, panel) in self.panels.iter().enumerate() {
                             let sums = scratch.sums;
-                            self.multiply(scratch.domain, panel_place(p), block, *panel, sums);
+                            self.multiply(
+                                (scratch.domain, panel_place(p)),
+                                block,
+                                *panel,
+                                sums,
+                                &mut ahead,
+                            );
                             self.store(arena.get(), block, *panel, sums);
                         }
                     }
@@ -250,7 +260,13 @@ impl WinogradPlan {
                         }
                         for b in 0..self.blocks.len() {
                             let (block, sums) = (self.blocks.get(b), scratch.sums);
-                            self.multiply(block_place(b), scratch.domain, block, panel, sums);
+                            self.multiply(
+                                (block_place(b), scratch.domain),
+                                block,
+                                panel,
+                                sums,
+                                &mut Ahead::none(),
+                            );
                             self.store(arena.get(), block, panel, sums);
                         }
                     }
@@ -356,14 +372,35 @@ impl WinogradPlan {
         }
     }
 
+    /// What a block reads, in as many turns as its products have points.
+    fn ahead(&self, arena: *const f32, unit: usize) -> Ahead {
+        if unit >= self.blocks.len() {
+            return Ahead::none();
+        }
+        let Convolution {
+            input,
+            inner,
+            padding,
+            from: (height, width),
+            ..
+        } = self.convolution;
+        let block = self.blocks.get(unit);
+        let row = |r: usize| ((r * TILE) as isize - padding).clamp(0, height as isize) as usize;
+        let (first, end) = (row(block.row), row(block.row + block.rows));
+        let row_len = width * inner;
+        let elements = (block.images - 1) * height * row_len + (end - first) * row_len;
+        let begin = arena.wrapping_add(input + (block.image * height + first) * row_len);
+        Ahead::new(begin, elements, POINTS * self.panels.len())
+    }
+
     /// The sums of products of a block and a panel, at every point.
     unsafe fn multiply(
         &self,
-        domain: *const f32,
-        filter: *const f32,
+        (domain, filter): (*const f32, *const f32),
         block: Block,
         panel: Panel,
         sums: *mut f32,
+        ahead: &mut Ahead,
     ) {
         let (tiles, pitch) = (block.tiles(), self.filter_pitch(panel));
         for point in 0..POINTS {
@@ -378,6 +415,7 @@ impl WinogradPlan {
                     sums.add(point * self.sums_pitch()),
                 );
             }
+            ahead.turn();
         }
     }
 

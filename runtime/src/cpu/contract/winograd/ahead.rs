@@ -1,0 +1,54 @@
+//! Fetching what the next block reads while this one is multiplied.
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// A range of memory, some lines of which are fetched at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    at: *const u8,
+    end: *const u8,
+    /// Lines of a turn.
+    lines: usize,
+}
+
+impl Ahead {
+    /// The elements from `first` on, in `turns` turns.
+    pub fn new(first: *const f32, elements: usize, turns: usize) -> Ahead {
+        let at = first.cast::<u8>();
+        let lines = (4 * elements).div_ceil(LINE);
+        Ahead {
+            at,
+            end: at.wrapping_add(4 * elements),
+            lines: lines.div_ceil(turns.max(1)),
+        }
+    }
+
+    /// Nothing.
+    pub fn none() -> Ahead {
+        Ahead::new(std::ptr::null(), 0, 1)
+    }
+
+    /// Asks for the lines of one turn; nothing waits for them.
+    #[inline(always)]
+    pub fn turn(&mut self) {
+        for _ in 0..self.lines {
+            if self.at >= self.end {
+                return;
+            }
+            prefetch(self.at);
+            self.at = self.at.wrapping_add(LINE);
+        }
+    }
+}
+
+#[inline(always)]
+fn prefetch(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of SSE, which every x86-64 processor has; a place that cannot be read is passed over.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
