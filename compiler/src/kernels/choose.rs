@@ -16,9 +16,10 @@ pub enum Pass {
 
 /// Channels of a vector.
 const LANES: usize = 16;
-/// Outputs along a side of a tile, and what of the input one reads.
+/// Outputs along a side of a tile.
 const TILE: usize = 4;
-const POINTS: u64 = 36;
+/// Products of a tile, at stride 1 and at stride 2.
+const POINTS: [usize; 2] = [36, 81];
 /// Bringing an element of the input into the transform's domain, or an element of the products' sums out of it.
 const TRANSFORM: f64 = 8.0;
 /// An element of the filter in the transform's domain: computed, written and read again.
@@ -51,11 +52,12 @@ pub fn work(s: &ConvShape, pass: Pass, algorithm: Algorithm) -> Option<f64> {
             // The input gradient's tiles cover the input, those of the others the output.
             let (h, w) = match pass {
                 Pass::InputGrad => (s.h, s.w),
-                Pass::Forward | Pass::FilterGrad => (s.oh, s.ow),
+                Pass::Forward | Pass::FilterGrad => (s.oh * s.stride, s.ow * s.stride),
             };
-            let tiles = product(&[s.n, h.div_ceil(TILE), w.div_ceil(TILE)]);
+            let side = TILE * s.stride;
+            let tiles = product(&[s.n, h.div_ceil(side), w.div_ceil(side)]);
             let (inner, outer) = (inner.next_multiple_of(LANES), outer.next_multiple_of(LANES));
-            let points = POINTS as f64;
+            let points = POINTS[s.stride - 1] as f64;
             points
                 * (tiles * product(&[inner, outer])
                     + TRANSFORM * tiles * product(&[inner + outer])

@@ -20,7 +20,7 @@ use rows::{Phase, RowsPlan, Tap, WeightStrides, segments};
 use simd::Kernels;
 use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape};
 use window::{Chunks, Image, Reach, Windows};
-use winograd::{Convolution, WinogradPlan};
+use winograd::{Convolution, Scheme, WinogradPlan};
 
 /// Input channels that a unit of a filter gradient treats at a time, where there are many.
 const CHANNEL_BLOCK: std::ops::RangeInclusive<usize> = 16..=64;
@@ -89,6 +89,10 @@ impl ContractionPlan {
                     to: (s.oh, s.ow),
                     inner: s.c,
                     outer: s.k,
+                    scheme: match s.stride {
+                        1 => Scheme::Unit,
+                        _ => Scheme::Strided,
+                    },
                     padding: s.padding as isize,
                     turned: false,
                 };
@@ -110,7 +114,14 @@ impl ContractionPlan {
                     to: (s.h, s.w),
                     inner: s.k,
                     outer: s.c,
-                    padding: 2 - s.padding as isize,
+                    scheme: match s.stride {
+                        1 => Scheme::Unit,
+                        _ => Scheme::StridedGradient,
+                    },
+                    padding: match s.stride {
+                        1 => 2 - s.padding as isize,
+                        _ => 0,
+                    },
                     turned: true,
                 };
                 ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, level)))

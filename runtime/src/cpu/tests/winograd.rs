@@ -6,17 +6,28 @@ use sslc_compiler::kernels::ir::{Algorithm, Contraction, ConvShape, KernelKind};
 
 const TOLERANCE: f64 = 5e-6;
 
-fn shape(n: usize, (h, w): (usize, usize), c: usize, k: usize, padding: usize) -> ConvShape {
+fn shape(n: usize, size: (usize, usize), c: usize, k: usize, padding: usize) -> ConvShape {
+    strided(n, size, c, k, padding, 1)
+}
+
+fn strided(
+    n: usize,
+    (h, w): (usize, usize),
+    c: usize,
+    k: usize,
+    padding: usize,
+    stride: usize,
+) -> ConvShape {
     ConvShape {
         n,
         h,
         w,
         c,
         k,
-        oh: h + 2 * padding - 2,
-        ow: w + 2 * padding - 2,
+        oh: (h + 2 * padding - 3) / stride + 1,
+        ow: (w + 2 * padding - 3) / stride + 1,
         kernel: 3,
-        stride: 1,
+        stride,
         padding,
         groups: 1,
     }
@@ -28,8 +39,12 @@ fn each_product(s: &ConvShape, mut add: impl FnMut(usize, usize, usize)) {
         let (i, y, x) = (pixel / s.ow / s.oh, pixel / s.ow % s.oh, pixel % s.ow);
         for (ky, kx) in (0..9).map(|t| (t / 3, t % 3)) {
             let (Some(v), Some(u)) = (
-                (y + ky).checked_sub(s.padding).filter(|v| *v < s.h),
-                (x + kx).checked_sub(s.padding).filter(|u| *u < s.w),
+                (y * s.stride + ky)
+                    .checked_sub(s.padding)
+                    .filter(|v| *v < s.h),
+                (x * s.stride + kx)
+                    .checked_sub(s.padding)
+                    .filter(|u| *u < s.w),
             ) else {
                 continue;
             };
@@ -128,6 +143,20 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_shape_of_stride_two(
+        n in 1usize..5,
+        size in (1usize..28, 1usize..28),
+        c in 1usize..40,
+        k in 1usize..70,
+        seed in 0u64..1000,
+    ) {
+        hold(&mut Draw::new(seed), strided(n, size, c, k, 1, 2));
+    }
+}
+
 #[test]
 fn shapes_of_networks() {
     let mut draw = Draw::new(5);
@@ -137,6 +166,8 @@ fn shapes_of_networks() {
         shape(1, (40, 40), 16, 64, 1),
         shape(2, (7, 7), 256, 272, 1),
         shape(30, (4, 4), 48, 512, 1),
+        strided(2, (32, 32), 48, 64, 1, 2),
+        strided(20, (8, 8), 32, 512, 1, 2),
     ] {
         hold(&mut draw, s);
     }

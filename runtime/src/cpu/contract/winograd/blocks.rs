@@ -1,7 +1,5 @@
 //! Tiles of outputs, and the blocks of them that are transformed and multiplied together.
 
-use super::TILE;
-
 /// Tiles that cover images of `height` × `width` outputs, cut into blocks: some whole images, or some rows of tiles of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
@@ -45,14 +43,15 @@ impl Block {
 }
 
 impl Blocks {
-    /// Blocks of about `wanted` tiles, as even as may be, and at least `least` of them where there are as many rows of tiles.
+    /// Blocks of about `wanted` tiles of `side` × `side` outputs, as even as may be, and at least `least` of them where there are as many rows of tiles.
     pub fn choose(
         images: usize,
         (height, width): (usize, usize),
+        side: usize,
         wanted: usize,
         least: usize,
     ) -> Blocks {
-        let (rows, columns) = (height.div_ceil(TILE), width.div_ceil(TILE));
+        let (rows, columns) = (height.div_ceil(side), width.div_ceil(side));
         let all = images * rows * columns;
         let wanted = wanted.min(all / least).max(1);
         let per_image = rows * columns;
@@ -112,15 +111,14 @@ mod tests {
         for images in [1, 2, 7] {
             for (height, width) in [(1, 1), (4, 5), (14, 14), (33, 7)] {
                 for (wanted, least) in [(1, 1), (5, 4), (48, 16), (1000, 8)] {
-                    let blocks = Blocks::choose(images, (height, width), wanted, least);
+                    let blocks = Blocks::choose(images, (height, width), 4, wanted, least);
                     let all: Vec<Place> = (0..blocks.len())
                         .flat_map(|b| blocks.get(b).places())
                         .collect();
                     let expected: Vec<Place> = (0..images)
                         .flat_map(|i| {
-                            (0..height.div_ceil(TILE)).flat_map(move |r| {
-                                (0..width.div_ceil(TILE)).map(move |c| (i, r, c))
-                            })
+                            (0..height.div_ceil(4))
+                                .flat_map(move |r| (0..width.div_ceil(4)).map(move |c| (i, r, c)))
                         })
                         .collect();
                     assert_eq!(all, expected, "{blocks:?}");

@@ -1,7 +1,6 @@
 //! Tiles in and out of the transform's domain, both axes, all channels.
 
-use super::transforms::{filter, input, output};
-use super::{SIDE, TAPS, TILE};
+use super::{LONGEST, Scheme, TAPS, strided, transforms};
 use crate::cpu::contract::vector::Vector;
 use crate::cpu::level::Level;
 
@@ -20,7 +19,7 @@ pub type FilterRow = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize)
 #[derive(Clone, Copy, Debug)]
 pub struct Pixels {
     /// The first pixel of each row, which need not exist; rows outside of the image are zeros.
-    pub rows: [*const f32; SIDE],
+    pub rows: [*const f32; LONGEST],
     /// Elements from one pixel to the next.
     pub pitch: usize,
     /// Columns that exist: from the first on, before the second.
@@ -51,13 +50,13 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    pub fn new(level: Level) -> Kernels {
+    pub fn new(level: Level, scheme: Scheme) -> Kernels {
         match level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => avx512(),
+            Level::Avx512 => avx512(scheme),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => avx2(),
-            _ => portable(),
+            Level::Avx2 => avx2(scheme),
+            _ => portable(scheme),
         }
     }
 }
@@ -86,7 +85,7 @@ unsafe fn store_part<V: Vector>(v: V, p: *mut f32, len: usize) {
     }
 }
 
-/// A pointer that the compiler does not see through. Else it would compute the addresses of all 36 points before it does anything
+/// A pointer that the compiler does not see through. Else it would compute the addresses of all points before it does anything
 /// else, more work than the transform of a vector.
 #[inline(always)]
 fn opaque<T>(p: *mut T) -> *mut T {
@@ -105,20 +104,25 @@ fn opaque<T>(p: *mut T) -> *mut T {
 
 /// Writes a square of points.
 #[inline(always)]
-unsafe fn put_points<V: Vector>(dst: *mut f32, point: usize, row: impl Fn(usize) -> [V; SIDE]) {
+unsafe fn put_points<V: Vector, const P: usize>(
+    dst: *mut f32,
+    point: usize,
+    row: impl Fn(usize) -> [V; P],
+) {
     let mut dst = dst;
-    for i in 0..SIDE {
+    for i in 0..P {
         for (j, v) in row(i).into_iter().enumerate() {
             // SAFETY: the destination has every point.
             unsafe { v.store(dst.add(j * point)) };
         }
-        dst = opaque(dst.wrapping_add(SIDE * point));
+        dst = opaque(dst.wrapping_add(P * point));
     }
 }
 
 /// One vector of channels of a tile, from channel `c` on.
 #[inline(always)]
-unsafe fn input_vector<V: Vector>(
+unsafe fn input_vector<V: Vector, const S: usize, const P: usize>(
+    transform: impl Fn([V; S]) -> [V; P],
     pixels: &Pixels,
     c: usize,
     load: impl Fn(*const f32) -> V,
@@ -127,50 +131,68 @@ unsafe fn input_vector<V: Vector>(
 ) {
     // SAFETY: see `input_tile`.
     unsafe {
-        let mut columns = [[V::zero(); SIDE]; SIDE];
+        let mut columns = [[V::zero(); P]; S];
         let mut offset = c;
         for (j, column) in columns.iter_mut().enumerate() {
             if pixels.columns.0 <= j && j < pixels.columns.1 {
-                *column = input(std::array::from_fn(|i| {
+                *column = transform(std::array::from_fn(|i| {
                     load(pixels.rows[i].wrapping_add(offset))
                 }));
             }
             offset += pixels.pitch;
         }
         put_points(dst, point, |i| {
-            input(std::array::from_fn(|j| columns[j][i]))
+            transform(std::array::from_fn(|j| columns[j][i]))
         });
     }
 }
 
 #[inline(always)]
-unsafe fn input_tile<V: Vector>(pixels: &Pixels, channels: usize, dst: *mut f32, point: usize) {
+unsafe fn input_tile<V: Vector, const S: usize, const P: usize>(
+    transform: impl Fn([V; S]) -> [V; P] + Copy,
+    pixels: &Pixels,
+    channels: usize,
+    dst: *mut f32,
+    point: usize,
+) {
     let mut c = 0;
     // SAFETY: every pixel has the channels; the destination has as many, in whole vectors, at every point.
     unsafe {
         while c + V::LANES <= channels {
-            input_vector(pixels, c, |p| V::load(p), dst.add(c), point);
+            input_vector(transform, pixels, c, |p| V::load(p), dst.add(c), point);
             c += V::LANES;
         }
         if c < channels {
             let part = channels - c;
-            input_vector(pixels, c, |p| load_part::<V>(p, part), dst.add(c), point);
+            input_vector(
+                transform,
+                pixels,
+                c,
+                |p| load_part::<V>(p, part),
+                dst.add(c),
+                point,
+            );
         }
     }
 }
 
 #[inline(always)]
-unsafe fn output_vector<V: Vector>(sums: *const f32, point: usize, put: impl Fn(usize, usize, V)) {
+unsafe fn output_vector<V: Vector, const P: usize, const T: usize>(
+    transform: impl Fn([V; P]) -> [V; T],
+    sums: *const f32,
+    point: usize,
+    put: impl Fn(usize, usize, V),
+) {
     // SAFETY: see `output_tile`.
     unsafe {
-        let mut rows = [[V::zero(); TILE]; SIDE];
+        let mut rows = [[V::zero(); T]; P];
         let mut sums = sums.cast_mut();
         for row in &mut rows {
-            *row = output(std::array::from_fn(|j| V::load(sums.add(j * point))));
-            sums = opaque(sums.wrapping_add(SIDE * point));
+            *row = transform(std::array::from_fn(|j| V::load(sums.add(j * point))));
+            sums = opaque(sums.wrapping_add(P * point));
         }
-        for j in 0..TILE {
-            let column = output(std::array::from_fn(|i| rows[i][j]));
+        for j in 0..T {
+            let column = transform(std::array::from_fn(|i| rows[i][j]));
             for (i, v) in column.into_iter().enumerate() {
                 put(i, j, v);
             }
@@ -179,9 +201,14 @@ unsafe fn output_vector<V: Vector>(sums: *const f32, point: usize, put: impl Fn(
 }
 
 #[inline(always)]
-unsafe fn output_tile<V: Vector>(sums: *const f32, point: usize, to: &Outputs) {
+unsafe fn output_tile<V: Vector, const P: usize, const T: usize>(
+    transform: impl Fn([V; P]) -> [V; T] + Copy,
+    sums: *const f32,
+    point: usize,
+    to: &Outputs,
+) {
     let mut c = 0;
-    let whole = to.rows == TILE && to.columns == TILE;
+    let whole = to.rows == T && to.columns == T;
     // SAFETY: the sums have the channels, in whole vectors, at every point; the outputs that exist are there.
     unsafe {
         let at =
@@ -189,11 +216,11 @@ unsafe fn output_tile<V: Vector>(sums: *const f32, point: usize, to: &Outputs) {
         while c + V::LANES <= to.channels {
             let sums = sums.add(c);
             if whole && to.stream {
-                output_vector::<V>(sums, point, |i, j, v| v.stream(at(i, j, c)));
+                output_vector(transform, sums, point, |i, j, v: V| v.stream(at(i, j, c)));
             } else if whole {
-                output_vector::<V>(sums, point, |i, j, v| v.store(at(i, j, c)));
+                output_vector(transform, sums, point, |i, j, v: V| v.store(at(i, j, c)));
             } else {
-                output_vector::<V>(sums, point, |i, j, v| {
+                output_vector(transform, sums, point, |i, j, v: V| {
                     if i < to.rows && j < to.columns {
                         if to.stream {
                             v.stream(at(i, j, c));
@@ -207,7 +234,7 @@ unsafe fn output_tile<V: Vector>(sums: *const f32, point: usize, to: &Outputs) {
         }
         if c < to.channels {
             let part = to.channels - c;
-            output_vector::<V>(sums.add(c), point, |i, j, v| {
+            output_vector(transform, sums.add(c), point, |i, j, v: V| {
                 if i < to.rows && j < to.columns {
                     store_part(v, at(i, j, c), part);
                 }
@@ -217,21 +244,27 @@ unsafe fn output_tile<V: Vector>(sums: *const f32, point: usize, to: &Outputs) {
 }
 
 #[inline(always)]
-unsafe fn filter_vector<V: Vector>(load: impl Fn(usize) -> V, dst: *mut f32, point: usize) {
+unsafe fn filter_vector<V: Vector, const P: usize>(
+    transform: impl Fn([V; TAPS]) -> [V; P],
+    load: impl Fn(usize) -> V,
+    dst: *mut f32,
+    point: usize,
+) {
     // SAFETY: see `filter_row`.
     unsafe {
-        let mut columns = [[V::zero(); SIDE]; TAPS];
+        let mut columns = [[V::zero(); P]; TAPS];
         for (j, column) in columns.iter_mut().enumerate() {
-            *column = filter(std::array::from_fn(|i| load(i * TAPS + j)));
+            *column = transform(std::array::from_fn(|i| load(i * TAPS + j)));
         }
         put_points(dst, point, |i| {
-            filter(std::array::from_fn(|j| columns[j][i]))
+            transform(std::array::from_fn(|j| columns[j][i]))
         });
     }
 }
 
 #[inline(always)]
-unsafe fn filter_row<V: Vector>(
+unsafe fn filter_row<V: Vector, const P: usize>(
+    transform: impl Fn([V; TAPS]) -> [V; P] + Copy,
     taps: *const f32,
     tap: usize,
     outputs: usize,
@@ -246,9 +279,15 @@ unsafe fn filter_row<V: Vector>(
         unsafe {
             let taps = taps.add(first.min(outputs));
             if exist == V::LANES {
-                filter_vector(|t| V::load(taps.add(t * tap)), dst.add(first), point);
+                filter_vector(
+                    transform,
+                    |t| V::load(taps.add(t * tap)),
+                    dst.add(first),
+                    point,
+                );
             } else {
                 filter_vector(
+                    transform,
                     |t| load_part::<V>(taps.add(t * tap), exist),
                     dst.add(first),
                     point,
@@ -258,35 +297,52 @@ unsafe fn filter_row<V: Vector>(
     }
 }
 
+/// The kernels of one scheme at one level: its transforms of the input, of the sums and of the filter.
+macro_rules! scheme {
+    ($vector:ty, [$($feature:meta)*], $input:path, $output:path, $filter:path) => {{
+        $(#[$feature])*
+        unsafe fn input(pixels: &Pixels, channels: usize, dst: *mut f32, point: usize) {
+            // SAFETY: the caller's.
+            unsafe { input_tile(|d| $input(d), pixels, channels, dst, point) }
+        }
+        $(#[$feature])*
+        unsafe fn output(sums: *const f32, point: usize, to: &Outputs) {
+            // SAFETY: the caller's.
+            unsafe { output_tile(|m| $output(m), sums, point, to) }
+        }
+        $(#[$feature])*
+        unsafe fn filter(
+            taps: *const f32,
+            tap: usize,
+            outputs: usize,
+            vectors: usize,
+            dst: *mut f32,
+            point: usize,
+        ) {
+            // SAFETY: the caller's.
+            unsafe { filter_row(|g| $filter(g), taps, tap, outputs, vectors, dst, point) }
+        }
+        Kernels { input, output, filter }
+    }};
+}
+
 macro_rules! kernels {
     ($name:ident, $vector:ty, $(#[$feature:meta])*) => {
-        fn $name() -> Kernels {
-            $(#[$feature])*
-            unsafe fn input(pixels: &Pixels, channels: usize, dst: *mut f32, point: usize) {
-                // SAFETY: the caller's.
-                unsafe { input_tile::<$vector>(pixels, channels, dst, point) }
-            }
-            $(#[$feature])*
-            unsafe fn output(sums: *const f32, point: usize, to: &Outputs) {
-                // SAFETY: the caller's.
-                unsafe { output_tile::<$vector>(sums, point, to) }
-            }
-            $(#[$feature])*
-            unsafe fn filter(
-                taps: *const f32,
-                tap: usize,
-                outputs: usize,
-                vectors: usize,
-                dst: *mut f32,
-                point: usize,
-            ) {
-                // SAFETY: the caller's.
-                unsafe { filter_row::<$vector>(taps, tap, outputs, vectors, dst, point) }
-            }
-            Kernels {
-                input,
-                output,
-                filter,
+        fn $name(scheme: Scheme) -> Kernels {
+            type V = $vector;
+            match scheme {
+                Scheme::Unit => scheme!(
+                    V, [$($feature)*],
+                    transforms::input::<V>, transforms::output::<V>, transforms::filter::<V>
+                ),
+                Scheme::Strided => scheme!(
+                    V, [$($feature)*],
+                    strided::input::<V>, strided::output::<V>, strided::filter::<V>
+                ),
+                Scheme::StridedGradient => scheme!(
+                    V, [$($feature)*],
+                    strided::gradient::<V>, strided::gradient_output::<V>, strided::filter::<V>
+                ),
             }
         }
     };

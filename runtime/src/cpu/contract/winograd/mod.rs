@@ -1,9 +1,9 @@
-//! Winograd's F(4×4, 3×3): a tile of 4×4 outputs of a 3×3 convolution from 6×6 inputs with 36 products.
+//! Winograd's algorithm for 3×3 convolutions: a tile of outputs from a tile of inputs with fewer products.
 //!
 //! `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, equation 8).
-//! Tensors in the transform's domain have 36 *points*; at each, the sums over channels are a matrix product.
+//! Tensors in the transform's domain have 36 or 81 *points*; at each, the sums over channels are a matrix product.
 //!
-//! - [`transforms`]: the matrices along one axis.
+//! - [`transforms`]: the matrices along one axis; [`strided`]: those of stride 2.
 //! - [`kernels`]: both axes of a tile, for each level. [`product`]: the register tiles of the products.
 //! - [`blocks`]: how tiles are cut into blocks.
 //! - [`ahead`]: fetching what comes next.
@@ -14,14 +14,60 @@ mod kernels;
 mod plan;
 mod product;
 #[allow(dead_code)]
+mod strided;
+#[allow(dead_code)]
 mod transforms;
 
 pub use plan::{Convolution, WinogradPlan};
 
-/// Points of the transform's domain along one axis, and in all.
-const SIDE: usize = 6;
-const POINTS: usize = SIDE * SIDE;
-/// Outputs of a tile along one axis.
-const TILE: usize = 4;
 /// Taps of the filter along one axis.
 const TAPS: usize = 3;
+
+/// Inputs of the longest tile along one axis.
+const LONGEST: usize = 9;
+
+/// What a tile is made of, along one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Stride 1: F(4, 3).
+    Unit,
+    /// Stride 2.
+    Strided,
+    /// The input's gradient at stride 2 and padding 1.
+    StridedGradient,
+}
+
+impl Scheme {
+    /// Inputs of a tile, at most [`LONGEST`].
+    fn side(self) -> usize {
+        match self {
+            Scheme::Unit => 6,
+            Scheme::Strided => 9,
+            Scheme::StridedGradient => 5,
+        }
+    }
+
+    /// Points in the transform's domain, of both axes.
+    fn points(self) -> usize {
+        match self {
+            Scheme::Unit => 36,
+            Scheme::Strided | Scheme::StridedGradient => strided::POINTS * strided::POINTS,
+        }
+    }
+
+    /// Outputs of a tile.
+    fn tile(self) -> usize {
+        match self {
+            Scheme::Unit | Scheme::Strided => 4,
+            Scheme::StridedGradient => 8,
+        }
+    }
+
+    /// Inputs from one tile to the next.
+    fn step(self) -> usize {
+        match self {
+            Scheme::Unit | Scheme::StridedGradient => 4,
+            Scheme::Strided => 8,
+        }
+    }
+}

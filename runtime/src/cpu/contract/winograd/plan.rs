@@ -8,7 +8,7 @@ use super::ahead::Ahead;
 use super::blocks::{Block, Blocks};
 use super::kernels::{Kernels, Outputs, Pixels};
 use super::product::Products;
-use super::{POINTS, SIDE, TAPS, TILE};
+use super::{Scheme, TAPS};
 use crate::cpu::level::Level;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
@@ -29,9 +29,10 @@ const FILTER_ROWS: usize = 32;
 /// Elements of a cache line: it sets apart rows that would fall on the same places of a cache.
 const LINE: usize = 16;
 
-/// A 3×3 convolution of stride 1, or its gradient with respect to the input.
+/// A 3×3 convolution, or its gradient with respect to the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
+    pub scheme: Scheme,
     /// Places in the arena.
     pub input: usize,
     pub weights: usize,
@@ -84,6 +85,7 @@ pub struct WinogradPlan {
 impl WinogradPlan {
     pub fn new(convolution: Convolution, level: Level) -> WinogradPlan {
         let products = Products::new(level);
+        let points = convolution.scheme.points();
         let (inner, outer, lanes) = (convolution.inner, convolution.outer, products.lanes);
         let panels: Vec<Panel> = (0..outer)
             .step_by(2 * lanes)
@@ -102,13 +104,16 @@ impl WinogradPlan {
         } else {
             rows
         };
-        let fewest = if POINTS * inner * outer <= SMALL_FILTER {
+        let fewest = if points * inner * outer <= SMALL_FILTER {
             1
         } else {
             FEWEST_TILES
         };
-        let wanted = (BLOCK_LIMIT / (POINTS * tile_pitch)).clamp(fewest, MOST_TILES);
-        let choose = |least| Blocks::choose(convolution.images, convolution.to, wanted, least);
+        let wanted = (BLOCK_LIMIT / (points * tile_pitch)).clamp(fewest, MOST_TILES);
+        let choose = |least| {
+            let side = convolution.scheme.tile();
+            Blocks::choose(convolution.images, convolution.to, side, wanted, least)
+        };
         let mut blocks = choose(UNITS);
         let tiles = blocks.tiles();
         let mut order = Order::Blocks;
@@ -123,7 +128,7 @@ impl WinogradPlan {
         }
         let point_pitch = LINE + blocks.capacity() * tile_pitch;
         WinogradPlan {
-            kernels: Kernels::new(level),
+            kernels: Kernels::new(level, convolution.scheme),
             products,
             panels,
             order,
@@ -134,6 +139,11 @@ impl WinogradPlan {
             blocks,
             convolution,
         }
+    }
+
+    /// Points of the transform's domain.
+    fn points(&self) -> usize {
+        self.convolution.scheme.points()
     }
 
     fn width(&self, panel: Panel) -> usize {
@@ -147,7 +157,7 @@ impl WinogradPlan {
 
     /// Elements of a wide panel of the filter in the transform's domain.
     fn panel_len(&self) -> usize {
-        POINTS * (self.convolution.inner * 2 * self.products.lanes + LINE)
+        self.points() * (self.convolution.inner * 2 * self.products.lanes + LINE)
     }
 
     /// In a panel's sums, elements from one point to the next.
@@ -157,7 +167,7 @@ impl WinogradPlan {
 
     /// Elements of a block in the transform's domain.
     fn block_len(&self) -> usize {
-        POINTS * self.point_pitch
+        self.points() * self.point_pitch
     }
 
     /// f32 elements of scratch shared by all threads: the filter or the input in the transform's domain.
@@ -177,12 +187,12 @@ impl WinogradPlan {
 
     fn scratch(&self, carver: &mut Carver) -> Scratch {
         Scratch {
-            zeros: carver.f32(SIDE * self.convolution.inner),
+            zeros: carver.f32(self.convolution.scheme.side() * self.convolution.inner),
             domain: carver.f32(match self.order {
                 Order::Blocks => self.block_len(),
                 Order::Panels => self.panel_len(),
             }),
-            sums: carver.f32(POINTS * self.sums_pitch()),
+            sums: carver.f32(self.points() * self.sums_pitch()),
             transposed: carver.f32(if self.convolution.turned {
                 TAPS * TAPS * FILTER_ROWS * 2 * self.products.lanes
             } else {
@@ -335,6 +345,7 @@ impl WinogradPlan {
     /// Brings a block of the input into the domain.
     unsafe fn bring(&self, arena: *mut f32, block: Block, domain: *mut f32, scratch: &Scratch) {
         let Convolution {
+            scheme,
             input,
             inner,
             padding,
@@ -343,13 +354,13 @@ impl WinogradPlan {
         } = self.convolution;
         // SAFETY: only pixels of the image are read; the block's tiles are in the domain.
         unsafe {
-            std::slice::from_raw_parts_mut(scratch.zeros, SIDE * inner).fill(0.0);
+            std::slice::from_raw_parts_mut(scratch.zeros, scheme.side() * inner).fill(0.0);
             for (t, (image, row, column)) in block.places().enumerate() {
                 let image = arena
                     .add(input + image * height * width * inner)
                     .cast_const();
-                let top = (row * TILE) as isize - padding;
-                let left = (column * TILE) as isize - padding;
+                let top = (row * scheme.step()) as isize - padding;
+                let left = (column * scheme.step()) as isize - padding;
                 let within = |at: isize, size: usize| at.clamp(0, size as isize);
                 let pixels = Pixels {
                     rows: std::array::from_fn(|i| {
@@ -362,8 +373,8 @@ impl WinogradPlan {
                     }),
                     pitch: inner,
                     columns: (
-                        within(-left, SIDE) as usize,
-                        within(width as isize - left, SIDE) as usize,
+                        within(-left, scheme.side()) as usize,
+                        within(width as isize - left, scheme.side()) as usize,
                     ),
                 };
                 let to = domain.add(t * self.tile_pitch);
@@ -378,6 +389,7 @@ impl WinogradPlan {
             return Ahead::none();
         }
         let Convolution {
+            scheme,
             input,
             inner,
             padding,
@@ -385,12 +397,13 @@ impl WinogradPlan {
             ..
         } = self.convolution;
         let block = self.blocks.get(unit);
-        let row = |r: usize| ((r * TILE) as isize - padding).clamp(0, height as isize) as usize;
+        let row =
+            |r: usize| ((r * scheme.step()) as isize - padding).clamp(0, height as isize) as usize;
         let (first, end) = (row(block.row), row(block.row + block.rows));
         let row_len = width * inner;
         let elements = (block.images - 1) * height * row_len + (end - first) * row_len;
         let begin = arena.wrapping_add(input + (block.image * height + first) * row_len);
-        Ahead::new(begin, elements, POINTS * self.panels.len())
+        Ahead::new(begin, elements, self.points() * self.panels.len())
     }
 
     /// The sums of products of a block and a panel, at every point.
@@ -403,7 +416,7 @@ impl WinogradPlan {
         ahead: &mut Ahead,
     ) {
         let (tiles, pitch) = (block.tiles(), self.filter_pitch(panel));
-        for point in 0..POINTS {
+        for point in 0..self.points() {
             // SAFETY: the block's tiles, the panel's filter and the sums have every point.
             unsafe {
                 self.products.run(
@@ -422,13 +435,15 @@ impl WinogradPlan {
     /// Brings the sums of a block and a panel back, and stores the outputs.
     unsafe fn store(&self, arena: *mut f32, block: Block, panel: Panel, sums: *const f32) {
         let Convolution {
+            scheme,
             output,
             outer,
             to: (height, width),
             ..
         } = self.convolution;
+        let side = scheme.tile();
         for (t, (image, row, column)) in block.places().enumerate() {
-            let (y, x) = (row * TILE, column * TILE);
+            let (y, x) = (row * side, column * side);
             let pixel = (image * height + y) * width + x;
             // SAFETY: the block's tiles have outputs of their own.
             unsafe {
@@ -436,8 +451,8 @@ impl WinogradPlan {
                     first: arena.add(output + pixel * outer + panel.first),
                     row_pitch: width * outer,
                     column_pitch: outer,
-                    rows: TILE.min(height - y),
-                    columns: TILE.min(width - x),
+                    rows: side.min(height - y),
+                    columns: side.min(width - x),
                     channels: panel.outputs,
                     stream: self.stream,
                 };

@@ -138,12 +138,12 @@ pub unsafe fn filter_transposed<V: Vector>(u: [V; 6]) -> [V; 3] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cpu::contract::vector::Four;
 
     /// Numbers that differ from lane to lane.
-    fn vectors<const N: usize>(seed: u32) -> [Four; N] {
+    pub fn vectors<const N: usize>(seed: u32) -> [Four; N] {
         std::array::from_fn(|i| {
             let values: [f32; 4] = std::array::from_fn(|lane| {
                 let mixed = (i as u32 * 4 + lane as u32 + seed).wrapping_mul(2_654_435_761);
@@ -154,7 +154,7 @@ mod tests {
         })
     }
 
-    fn lanes<const N: usize>(vectors: [Four; N]) -> [[f32; 4]; N] {
+    pub fn lanes<const N: usize>(vectors: [Four; N]) -> [[f32; 4]; N] {
         vectors.map(|v| {
             let mut values = [0.0; 4];
             // SAFETY: an array of four.
@@ -163,7 +163,7 @@ mod tests {
         })
     }
 
-    fn dot<const N: usize>(a: [Four; N], b: [Four; N]) -> f32 {
+    pub fn dot<const N: usize>(a: [Four; N], b: [Four; N]) -> f32 {
         let pairs = lanes(a)
             .into_iter()
             .flatten()
