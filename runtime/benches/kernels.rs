@@ -1,6 +1,6 @@
 //! Speed of the CPU device's kernels on the layers of ResNet-18 (CIFAR stem, 256 images of 32×32) and of the small
-//! ResNet of the examples (width 16, 512 images of 28×28), and on the 3×3 convolutions of ResNet-50 (16 images of 224×224).
-//! Operations are counted as direct convolution.
+//! ResNet of the examples (width 16, 512 images of 28×28); and of ResNet-50 (16 images of 224×224). Operations are counted as
+//! direct convolution.
 //!
 //! `cargo bench -p sslc-runtime --bench kernels -- [threads] [filter] [level] [strict]`
 
@@ -363,8 +363,8 @@ fn softmax(n: usize) -> [Case; 2] {
     [first, second]
 }
 
-/// The convolutions of a ResNet-18: size, channels in and out, kernel, stride, and how often.
-fn resnet(math: Math, n: usize, size: usize, c: usize, width: usize) -> Vec<(usize, usize, Case)> {
+/// The convolutions of a ResNet-18.
+fn resnet(math: Math, n: usize, size: usize, c: usize, width: usize) -> Vec<(usize, Case)> {
     let mut layers = vec![(size, c, width, 3, 1, 1), (size, width, width, 3, 1, 4)];
     let (mut size, mut c) = (size, width);
     for _ in 0..3 {
@@ -376,12 +376,39 @@ fn resnet(math: Math, n: usize, size: usize, c: usize, width: usize) -> Vec<(usi
         ]);
         (size, c) = (half, 2 * c);
     }
+    passes(math, n, &layers)
+}
+
+/// The convolutions of a ResNet-50, after its stem.
+fn resnet50(math: Math, n: usize) -> Vec<(usize, Case)> {
+    let mut layers = Vec::new();
+    let (mut size, mut c) = (56, 64);
+    for (width, blocks) in [(64, 3), (128, 4), (256, 6), (512, 3)] {
+        let stride = if width == 64 { 1 } else { 2 };
+        let after = size / stride;
+        layers.extend([
+            (size, c, width, 1, 1, 1),
+            (size, width, width, 3, stride, 1),
+            (size, c, 4 * width, 1, stride, 1),
+            (after, 4 * width, width, 1, 1, blocks - 1),
+            (after, width, width, 3, 1, blocks - 1),
+            (after, width, 4 * width, 1, 1, blocks),
+        ]);
+        (size, c) = (after, 4 * width);
+    }
+    passes(math, n, &layers)
+}
+
+/// Size, channels in and out, kernel, stride, and how often.
+type Layer = (usize, usize, usize, usize, usize, usize);
+
+/// The passes of the layers, and how often each runs. The input's gradient is not needed where it has few channels.
+fn passes(math: Math, n: usize, layers: &[Layer]) -> Vec<(usize, Case)> {
     let mut cases = Vec::new();
-    for (i, (size, c, k, kernel, stride, count)) in layers.into_iter().enumerate() {
+    for &(size, c, k, kernel, stride, count) in layers {
         for pass in [Pass::Forward, Pass::Input, Pass::Filter] {
-            // The input's gradient is not needed in the first layer.
-            if i > 0 || !matches!(pass, Pass::Input) {
-                cases.push((i, count, conv(math, pass, n, size, c, k, kernel, stride)));
+            if c > 3 || !matches!(pass, Pass::Input) {
+                cases.push((count, conv(math, pass, n, size, c, k, kernel, stride)));
             }
         }
     }
@@ -415,12 +442,13 @@ fn main() {
         device.level().name(),
         measure_peak_flops(threads) / 1e9
     );
-    for (name, n, size, c, width) in [
-        ("ResNet-18", 256, 32, 3, 64),
-        ("small ResNet", 512, 28, 1, 16),
+    for (name, cases) in [
+        ("ResNet-18", resnet(math, 256, 32, 3, 64)),
+        ("small ResNet", resnet(math, 512, 28, 1, 16)),
+        ("ResNet-50", resnet50(math, 16)),
     ] {
         let (mut time, mut flops) = (0.0, 0.0);
-        for (_, count, case) in resnet(math, n, size, c, width) {
+        for (count, case) in cases {
             if case.name.contains(&filter) {
                 time += count as f64 * case.measure(device);
                 flops += count as f64 * case.amount;
@@ -432,14 +460,6 @@ fn main() {
                 time * 1e3,
                 flops / time / 1e9
             );
-        }
-    }
-    for (size, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
-        for pass in [Pass::Forward, Pass::Input, Pass::Filter] {
-            let case = conv(math, pass, 16, size, c, c, 3, 1);
-            if case.name.contains(&filter) {
-                case.measure(device);
-            }
         }
     }
     let mut others = vec![

@@ -95,11 +95,7 @@ pub fn choose(kind: &mut KernelKind, math: Math) {
 /// The algorithm of least work that the arithmetic asked for allows.
 fn best(shape: &ConvShape, pass: Pass, math: Math) -> Algorithm {
     let work = |algorithm| work(shape, pass, algorithm).unwrap_or(f64::INFINITY);
-    // The device has no other form of the filter's gradient.
-    if math == Math::Fast
-        && pass != Pass::FilterGrad
-        && work(Algorithm::Winograd) < work(Algorithm::Direct)
-    {
+    if math == Math::Fast && work(Algorithm::Winograd) < work(Algorithm::Direct) {
         Algorithm::Winograd
     } else {
         Algorithm::Direct

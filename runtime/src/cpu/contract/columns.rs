@@ -68,7 +68,7 @@ pub struct ColumnsPlan {
 
 leveled! {
     /// `dst[i] = Σ_p src[p·stride + i]` in order of p: (dst, src, stride, count, n).
-    fn sum_partials(dst: *mut f32, src: *const f32, stride: usize, count: usize, n: usize) {
+    pub fn sum_partials(dst: *mut f32, src: *const f32, stride: usize, count: usize, n: usize) {
         const BLOCK: usize = 64;
         let mut i = 0;
         while i < n {

@@ -20,7 +20,7 @@ use rows::{Phase, RowsPlan, Tap, WeightStrides, segments};
 use simd::Kernels;
 use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape};
 use window::{Chunks, Image, Reach, Windows};
-use winograd::{Convolution, Scheme, WinogradPlan};
+use winograd::{Convolution, FilterGradPlan, Scheme, WinogradPlan};
 
 /// Input channels that a unit of a filter gradient treats at a time, where there are many.
 const CHANNEL_BLOCK: std::ops::RangeInclusive<usize> = 16..=64;
@@ -39,6 +39,7 @@ pub enum ContractionPlan {
     Rows(Box<RowsPlan>),
     Columns(Box<ColumnsPlan>),
     Winograd(Box<WinogradPlan>),
+    FilterGrad(Box<FilterGradPlan>),
 }
 
 impl ContractionPlan {
@@ -137,10 +138,23 @@ impl ContractionPlan {
                 ContractionPlan::Rows(Box::new(plan))
             }
             Contraction::ConvFilterGrad {
-                x, dy, dw, shape, ..
+                x,
+                dy,
+                dw,
+                shape,
+                algorithm,
             } => {
-                let plan = filter_gradient(&shape, [place(x), place(dy), place(dw)], level);
-                ContractionPlan::Columns(Box::new(plan))
+                let places = [place(x), place(dy), place(dw)];
+                match algorithm {
+                    Algorithm::Direct => {
+                        let plan = filter_gradient(&shape, places, level);
+                        ContractionPlan::Columns(Box::new(plan))
+                    }
+                    Algorithm::Winograd => {
+                        let plan = FilterGradPlan::new(&shape, places, level);
+                        ContractionPlan::FilterGrad(Box::new(plan))
+                    }
+                }
             }
         }
     }
@@ -151,6 +165,7 @@ impl ContractionPlan {
             ContractionPlan::Rows(p) => p.thread_scratch(),
             ContractionPlan::Columns(p) => p.thread_scratch(),
             ContractionPlan::Winograd(p) => p.thread_scratch(),
+            ContractionPlan::FilterGrad(p) => p.thread_scratch(),
         }
     }
 
@@ -160,13 +175,14 @@ impl ContractionPlan {
             ContractionPlan::Rows(p) => p.shared_scratch(),
             ContractionPlan::Columns(p) => p.shared_scratch(),
             ContractionPlan::Winograd(p) => p.shared_scratch(),
+            ContractionPlan::FilterGrad(p) => p.shared_scratch(),
         }
     }
 
     /// Runs the contraction.
     ///
     /// # Safety
-    /// As for [`RowsPlan::run`], [`ColumnsPlan::run`] and [`WinogradPlan::run`].
+    /// As for [`RowsPlan::run`], [`ColumnsPlan::run`], [`WinogradPlan::run`] and [`FilterGradPlan::run`].
     pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
         // SAFETY: the caller's.
         unsafe {
@@ -174,6 +190,7 @@ impl ContractionPlan {
                 ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared),
                 ContractionPlan::Columns(p) => p.run(pool, arena, threads, shared),
                 ContractionPlan::Winograd(p) => p.run(pool, arena, threads, shared),
+                ContractionPlan::FilterGrad(p) => p.run(pool, arena, threads, shared),
             }
         }
     }

@@ -124,6 +124,7 @@ macro_rules! unroll {
         )*
     };
 }
+pub(super) use unroll;
 
 /// Puts a tile's accumulators into C.
 #[inline(always)]

@@ -19,7 +19,42 @@ pub unsafe trait Vector: Copy {
     unsafe fn mul(self, b: Self) -> Self;
     /// A number in every lane.
     unsafe fn number(value: f32) -> Self;
+    /// Brings the line of `p`, which need not be valid, into the first-level cache.
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE is part of every such processor, and a prefetch of any address is harmless.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+    /// The first `n` lanes from memory, the others 0.
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32, n: usize) -> Self {
+        let mut lanes = [0.0f32; MAX_LANES];
+        // SAFETY: the caller's pointer is good for n elements.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), n.min(Self::LANES));
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// Stores the first `n` lanes.
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut f32, n: usize) {
+        let mut lanes = [0.0f32; MAX_LANES];
+        // SAFETY: the caller's pointer is good for n elements.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, n.min(Self::LANES));
+        }
+    }
 }
+
+/// The most lanes of a vector.
+const MAX_LANES: usize = 16;
 
 /// Four lanes in the instructions that every processor of the target has.
 #[derive(Clone, Copy)]

@@ -76,13 +76,14 @@ fn error(bench: &Bench, output: usize, expected: &[f64]) -> f64 {
     worst
 }
 
-/// Errors of the forward pass and of the input gradient.
-fn errors(draw: &mut Draw, s: ConvShape) -> [f64; 2] {
+/// Errors of the forward pass, of the input gradient and of the filter gradient.
+fn errors(draw: &mut Draw, s: ConvShape) -> [f64; 3] {
     let x = draw.numbers(s.x_len());
     let w = draw.numbers(s.w_len());
     let dy = draw.numbers(s.y_len());
     let algorithm = Algorithm::Winograd;
     let (mut forward, mut backward) = (Bench::default(), Bench::default());
+    let mut filter = Bench::default();
     let (a, b, c) = (
         forward.buffer(x.clone()),
         forward.buffer(w.clone()),
@@ -107,19 +108,38 @@ fn errors(draw: &mut Draw, s: ConvShape) -> [f64; 2] {
         shape: s,
         algorithm,
     }));
+    let (a, b, c) = (
+        filter.buffer(x.clone()),
+        filter.buffer(dy.clone()),
+        filter.buffer(vec![f32::NAN; s.w_len()]),
+    );
+    filter.kernel(KernelKind::Contraction(Contraction::ConvFilterGrad {
+        x: a,
+        dy: b,
+        dw: c,
+        shape: s,
+        algorithm,
+    }));
     let mut y = vec![0.0; s.y_len()];
     let mut dx = vec![0.0; s.x_len()];
+    let mut dw = vec![0.0; s.w_len()];
     each_product(&s, |i, j, k| {
         y[k] += f64::from(x[i]) * f64::from(w[j]);
         dx[i] += f64::from(dy[k]) * f64::from(w[j]);
+        dw[j] += f64::from(dy[k]) * f64::from(x[i]);
     });
-    [error(&forward, 2, &y), error(&backward, 2, &dx)]
+    [
+        error(&forward, 2, &y),
+        error(&backward, 2, &dx),
+        error(&filter, 2, &dw),
+    ]
 }
 
 fn hold(draw: &mut Draw, s: ConvShape) {
-    for (error, pass) in errors(draw, s)
-        .into_iter()
-        .zip(["forward", "input gradient"])
+    for (error, pass) in
+        errors(draw, s)
+            .into_iter()
+            .zip(["forward", "input gradient", "filter gradient"])
     {
         assert!(error < TOLERANCE, "{pass} of {s:?}: {error:e}");
     }
@@ -168,6 +188,10 @@ fn shapes_of_networks() {
         shape(30, (4, 4), 48, 512, 1),
         strided(2, (32, 32), 48, 64, 1, 2),
         strided(20, (8, 8), 32, 512, 1, 2),
+        // Of the filter's gradient: several partial sums of several blocks; blocks of channels; chunks of tiles.
+        shape(70, (7, 7), 64, 64, 1),
+        shape(2, (4, 5), 300, 130, 1),
+        shape(600, (2, 2), 130, 129, 1),
     ] {
         hold(&mut draw, s);
     }

@@ -8,16 +8,17 @@
 //! - [`blocks`]: how tiles are cut into blocks.
 //! - [`ahead`]: fetching what comes next.
 //! - [`plan`]: convolution and its input gradient.
+//! - [`filter_grad`]: the filter's gradient.
 mod ahead;
 mod blocks;
+mod filter_grad;
 mod kernels;
 mod plan;
 mod product;
-#[allow(dead_code)]
 mod strided;
-#[allow(dead_code)]
 mod transforms;
 
+pub use filter_grad::FilterGradPlan;
 pub use plan::{Convolution, WinogradPlan};
 
 /// Taps of the filter along one axis.
