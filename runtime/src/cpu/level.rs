@@ -53,6 +53,29 @@ impl Level {
     }
 }
 
+/// What kernels may use of the machine: a level, and instructions that not every machine of the level has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    pub level: Level,
+    /// Dot products of bf16 (AVX512-BF16), at the level AVX-512. Where they are missing, bf16 is widened and multiplied as
+    /// f32, which rounds in another order.
+    pub bf16_products: bool,
+}
+
+impl Features {
+    /// All that the machine has at a level.
+    pub fn of(level: Level) -> Features {
+        #[cfg(target_arch = "x86_64")]
+        let bf16_products = level == Level::Avx512 && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        let bf16_products = false;
+        Features {
+            level,
+            bf16_products,
+        }
+    }
+}
+
 /// Compiles a function once per level and defines, under its name, a function that takes a [`Level`] and returns the
 /// copy for it. The body is the same source at every level and uses no fused multiply-add, so the bits are the same.
 ///

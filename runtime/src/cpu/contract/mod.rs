@@ -12,7 +12,7 @@ mod vector;
 mod window;
 mod winograd;
 
-use super::level::Level;
+use super::level::{Features, Level};
 use super::pool::Pool;
 use super::scratch::Pointer;
 use columns::{ColumnsPlan, Run};
@@ -46,6 +46,8 @@ impl ContractionPlan {
     /// Plans a contraction that has been verified.
     pub fn new(contraction: &Contraction, buffers: &[Buffer], level: Level) -> ContractionPlan {
         let place = |id: BufferId| buffers[id.0 as usize].offset;
+        let element = |id: BufferId| buffers[id.0 as usize].element;
+        let features = Features::of(level);
         match *contraction {
             Contraction::MatMul {
                 a,
@@ -96,8 +98,10 @@ impl ContractionPlan {
                     },
                     padding: s.padding as isize,
                     turned: false,
+                    operands: element(x),
+                    result: element(y),
                 };
-                ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, level)))
+                ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, features)))
             }
             Contraction::ConvInputGrad {
                 dy,
@@ -124,8 +128,10 @@ impl ContractionPlan {
                         _ => 0,
                     },
                     turned: true,
+                    operands: element(dy),
+                    result: element(dx),
                 };
-                ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, level)))
+                ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, features)))
             }
             Contraction::Conv { x, w, y, shape, .. } => {
                 let plan = convolution(&shape, [place(x), place(w), place(y)], level);

@@ -13,14 +13,12 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// The elements from `first` on, in `turns` turns.
-    pub fn new(first: *const f32, elements: usize, turns: usize) -> Ahead {
-        let at = first.cast::<u8>();
-        let lines = (4 * elements).div_ceil(LINE);
+    /// The bytes from `first` on, in `turns` turns.
+    pub fn new(first: *const u8, bytes: usize, turns: usize) -> Ahead {
         Ahead {
-            at,
-            end: at.wrapping_add(4 * elements),
-            lines: lines.div_ceil(turns.max(1)),
+            at: first,
+            end: first.wrapping_add(bytes),
+            lines: bytes.div_ceil(LINE).div_ceil(turns.max(1)),
         }
     }
 

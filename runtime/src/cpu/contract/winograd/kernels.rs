@@ -1,25 +1,27 @@
 //! Tiles in and out of the transform's domain, both axes, all channels.
 
-use super::{LONGEST, Scheme, TAPS, strided, transforms};
-use crate::cpu::contract::vector::Vector;
+use super::forms::{Operands, Results, Single, Widened};
+use super::{Arithmetic, LONGEST, Scheme, TAPS, strided, transforms};
+use crate::cpu::contract::vector::{Four, Vector};
 use crate::cpu::level::Level;
+use sslc_compiler::kernels::ir::Element;
 
-/// `Bᵀ d B` of one tile: (its pixels, channels, destination, elements from one point to the next).
+/// `Bᵀ d B` of one tile: (its pixels, channels, destination, words from one point to the next).
 /// Whole vectors are written; channels that do not exist are zeros.
 pub type InputTile = unsafe fn(&Pixels, usize, *mut f32, usize);
 
 /// `Aᵀ m A` of one tile: (sums of products at the first point, elements from one point to the next, where it goes).
 pub type OutputTile = unsafe fn(*const f32, usize, &Outputs);
 
-/// `G g Gᵀ` of a row of filters: (the first tap, elements from one tap to the next, outputs that exist, vectors that are
-/// written, destination, elements from one point to the next).
-pub type FilterRow = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
+/// `G g Gᵀ` of the filters of a word's channels: (the first tap of each channel, null where there is none, elements from one tap
+/// to the next, outputs that exist, vectors that are written, destination, words from one point to the next).
+pub type FilterRow = unsafe fn([*const u8; 2], usize, usize, usize, *mut f32, usize);
 
 /// The pixels of a tile of the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Pixels {
     /// The first pixel of each row, which need not exist; rows outside of the image are zeros.
-    pub rows: [*const f32; LONGEST],
+    pub rows: [*const u8; LONGEST],
     /// Elements from one pixel to the next.
     pub pitch: usize,
     /// Columns that exist: from the first on, before the second.
@@ -29,7 +31,7 @@ pub struct Pixels {
 /// Where a tile of outputs goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs {
-    pub first: *mut f32,
+    pub first: *mut u8,
     /// Elements from one row, and from one column, to the next.
     pub row_pitch: usize,
     pub column_pitch: usize,
@@ -50,14 +52,37 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    pub fn new(level: Level, scheme: Scheme) -> Kernels {
-        match level {
+    /// Kernels of a scheme for operands and results of these types.
+    pub fn new(
+        scheme: Scheme,
+        level: Level,
+        arithmetic: Arithmetic,
+        operands: Element,
+        result: Element,
+    ) -> Kernels {
+        let single = |element| match element {
+            Element::F32 => single::kernels(scheme, level),
+            Element::Bf16 => widened::kernels(scheme, level),
+        };
+        let (input, filter) = match arithmetic {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => avx512(scheme),
+            Arithmetic::Pairs => pairs::kernels(scheme).operands(),
+            Arithmetic::Single(_) => single(operands).operands(),
+        };
+        let output = match (arithmetic, result) {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => avx2(scheme),
-            _ => portable(scheme),
+            (Arithmetic::Pairs, Element::Bf16) => pairs::kernels(scheme).output,
+            _ => single(result).output,
+        };
+        Kernels {
+            input,
+            output,
+            filter,
         }
+    }
+
+    fn operands(self) -> (InputTile, FilterRow) {
+        (self.input, self.filter)
     }
 }
 
@@ -66,21 +91,21 @@ const MAX_LANES: usize = 16;
 
 /// The first `len` elements; zeros in the other lanes.
 #[inline(always)]
-unsafe fn load_part<V: Vector>(p: *const f32, len: usize) -> V {
-    let mut lanes = [0.0f32; MAX_LANES];
+unsafe fn load_part<V: Vector, O: Operands<V>>(p: *const O::Element, len: usize) -> V {
+    let mut lanes = [O::Element::default(); MAX_LANES];
     // SAFETY: the caller's pointer is good for `len` elements, fewer than a vector's.
     unsafe {
         std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), len);
-        V::load(lanes.as_ptr())
+        O::load(lanes.as_ptr())
     }
 }
 
 #[inline(always)]
-unsafe fn store_part<V: Vector>(v: V, p: *mut f32, len: usize) {
-    let mut lanes = [0.0f32; MAX_LANES];
+unsafe fn store_part<V: Vector, R: Results<V>>(v: V, p: *mut R::Element, len: usize) {
+    let mut lanes = [R::Element::default(); MAX_LANES];
     // SAFETY: the caller's pointer is good for `len` elements, fewer than a vector's.
     unsafe {
-        v.store(lanes.as_mut_ptr());
+        R::put(v, lanes.as_mut_ptr());
         std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, len);
     }
 }
@@ -104,16 +129,16 @@ fn opaque<T>(p: *mut T) -> *mut T {
 
 /// Writes a square of points.
 #[inline(always)]
-unsafe fn put_points<V: Vector, const P: usize>(
+fn put_points<T, const P: usize>(
     dst: *mut f32,
     point: usize,
-    row: impl Fn(usize) -> [V; P],
+    row: impl Fn(usize) -> [T; P],
+    put: impl Fn(T, *mut f32),
 ) {
     let mut dst = dst;
     for i in 0..P {
         for (j, v) in row(i).into_iter().enumerate() {
-            // SAFETY: the destination has every point.
-            unsafe { v.store(dst.add(j * point)) };
+            put(v, dst.wrapping_add(j * point));
         }
         dst = opaque(dst.wrapping_add(P * point));
     }
@@ -121,11 +146,11 @@ unsafe fn put_points<V: Vector, const P: usize>(
 
 /// One vector of channels of a tile, from channel `c` on.
 #[inline(always)]
-unsafe fn input_vector<V: Vector, const S: usize, const P: usize>(
+unsafe fn input_vector<V: Vector, O: Operands<V>, const S: usize, const P: usize>(
     transform: impl Fn([V; S]) -> [V; P],
     pixels: &Pixels,
     c: usize,
-    load: impl Fn(*const f32) -> V,
+    load: impl Fn(*const O::Element) -> V,
     dst: *mut f32,
     point: usize,
 ) {
@@ -136,19 +161,22 @@ unsafe fn input_vector<V: Vector, const S: usize, const P: usize>(
         for (j, column) in columns.iter_mut().enumerate() {
             if pixels.columns.0 <= j && j < pixels.columns.1 {
                 *column = transform(std::array::from_fn(|i| {
-                    load(pixels.rows[i].wrapping_add(offset))
+                    load(pixels.rows[i].cast::<O::Element>().wrapping_add(offset))
                 }));
             }
             offset += pixels.pitch;
         }
-        put_points(dst, point, |i| {
-            transform(std::array::from_fn(|j| columns[j][i]))
-        });
+        put_points(
+            dst,
+            point,
+            |i| transform(std::array::from_fn(|j| columns[j][i])),
+            |v, p| O::put(v, p),
+        );
     }
 }
 
 #[inline(always)]
-unsafe fn input_tile<V: Vector, const S: usize, const P: usize>(
+unsafe fn input_tile<V: Vector, O: Operands<V>, const S: usize, const P: usize>(
     transform: impl Fn([V; S]) -> [V; P] + Copy,
     pixels: &Pixels,
     channels: usize,
@@ -159,19 +187,14 @@ unsafe fn input_tile<V: Vector, const S: usize, const P: usize>(
     // SAFETY: every pixel has the channels; the destination has as many, in whole vectors, at every point.
     unsafe {
         while c + V::LANES <= channels {
-            input_vector(transform, pixels, c, |p| V::load(p), dst.add(c), point);
+            let dst = dst.add(c / O::CHANNELS);
+            input_vector::<V, O, S, P>(transform, pixels, c, |p| O::load(p), dst, point);
             c += V::LANES;
         }
         if c < channels {
-            let part = channels - c;
-            input_vector(
-                transform,
-                pixels,
-                c,
-                |p| load_part::<V>(p, part),
-                dst.add(c),
-                point,
-            );
+            let (part, dst) = (channels - c, dst.add(c / O::CHANNELS));
+            let load = |p| load_part::<V, O>(p, part);
+            input_vector::<V, O, S, P>(transform, pixels, c, load, dst, point);
         }
     }
 }
@@ -201,7 +224,7 @@ unsafe fn output_vector<V: Vector, const P: usize, const T: usize>(
 }
 
 #[inline(always)]
-unsafe fn output_tile<V: Vector, const P: usize, const T: usize>(
+unsafe fn output_tile<V: Vector, R: Results<V>, const P: usize, const T: usize>(
     transform: impl Fn([V; P]) -> [V; T] + Copy,
     sums: *const f32,
     point: usize,
@@ -209,23 +232,27 @@ unsafe fn output_tile<V: Vector, const P: usize, const T: usize>(
 ) {
     let mut c = 0;
     let whole = to.rows == T && to.columns == T;
+    let first = to.first.cast::<R::Element>();
     // SAFETY: the sums have the channels, in whole vectors, at every point; the outputs that exist are there.
     unsafe {
-        let at =
-            |i: usize, j: usize, c: usize| to.first.add(i * to.row_pitch + j * to.column_pitch + c);
+        let at = |i: usize, j: usize, c: usize| {
+            first.wrapping_add(i * to.row_pitch + j * to.column_pitch + c)
+        };
         while c + V::LANES <= to.channels {
             let sums = sums.add(c);
             if whole && to.stream {
-                output_vector(transform, sums, point, |i, j, v: V| v.stream(at(i, j, c)));
+                output_vector(transform, sums, point, |i, j, v| {
+                    R::stream(v, at(i, j, c));
+                });
             } else if whole {
-                output_vector(transform, sums, point, |i, j, v: V| v.store(at(i, j, c)));
+                output_vector(transform, sums, point, |i, j, v| R::put(v, at(i, j, c)));
             } else {
-                output_vector(transform, sums, point, |i, j, v: V| {
+                output_vector(transform, sums, point, |i, j, v| {
                     if i < to.rows && j < to.columns {
                         if to.stream {
-                            v.stream(at(i, j, c));
+                            R::stream(v, at(i, j, c));
                         } else {
-                            v.store(at(i, j, c));
+                            R::put(v, at(i, j, c));
                         }
                     }
                 });
@@ -234,38 +261,58 @@ unsafe fn output_tile<V: Vector, const P: usize, const T: usize>(
         }
         if c < to.channels {
             let part = to.channels - c;
-            output_vector(transform, sums.add(c), point, |i, j, v: V| {
+            output_vector(transform, sums.add(c), point, |i, j, v| {
                 if i < to.rows && j < to.columns {
-                    store_part(v, at(i, j, c), part);
+                    store_part::<V, R>(v, at(i, j, c), part);
                 }
             });
         }
     }
 }
 
+/// One vector of outputs of a word's channels.
 #[inline(always)]
-unsafe fn filter_vector<V: Vector, const P: usize>(
+unsafe fn filter_vector<V: Vector, O: Operands<V>, const P: usize>(
     transform: impl Fn([V; TAPS]) -> [V; P],
-    load: impl Fn(usize) -> V,
+    taps: [*const O::Element; 2],
+    load: impl Fn(*const O::Element) -> V,
+    tap: usize,
     dst: *mut f32,
     point: usize,
 ) {
     // SAFETY: see `filter_row`.
     unsafe {
-        let mut columns = [[V::zero(); P]; TAPS];
-        for (j, column) in columns.iter_mut().enumerate() {
-            *column = transform(std::array::from_fn(|i| load(i * TAPS + j)));
+        let mut columns = [[[V::zero(); P]; TAPS]; 2];
+        for (columns, taps) in columns.iter_mut().zip(taps).take(O::CHANNELS) {
+            if taps.is_null() {
+                continue;
+            }
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = transform(std::array::from_fn(|i| {
+                    load(taps.add((i * TAPS + j) * tap))
+                }));
+            }
         }
-        put_points(dst, point, |i| {
-            transform(std::array::from_fn(|j| columns[j][i]))
-        });
+        let row = |channel: usize, i: usize| -> [V; P] {
+            transform(std::array::from_fn(|j| columns[channel][j][i]))
+        };
+        put_points(
+            dst,
+            point,
+            |i| -> [[V; 2]; P] {
+                let low = row(0, i);
+                let high = if O::CHANNELS == 2 { row(1, i) } else { low };
+                std::array::from_fn(|j| [low[j], high[j]])
+            },
+            |channels, p| O::put_filter(channels, p),
+        );
     }
 }
 
 #[inline(always)]
-unsafe fn filter_row<V: Vector, const P: usize>(
+unsafe fn filter_row<V: Vector, O: Operands<V>, const P: usize>(
     transform: impl Fn([V; TAPS]) -> [V; P] + Copy,
-    taps: *const f32,
+    taps: [*const u8; 2],
     tap: usize,
     outputs: usize,
     vectors: usize,
@@ -277,42 +324,41 @@ unsafe fn filter_row<V: Vector, const P: usize>(
         let exist = outputs.saturating_sub(first).min(V::LANES);
         // SAFETY: every tap has the outputs; the destination has the vectors at every point.
         unsafe {
-            let taps = taps.add(first.min(outputs));
+            let taps = taps.map(|taps| {
+                let taps = taps.cast::<O::Element>();
+                if taps.is_null() {
+                    taps
+                } else {
+                    taps.add(first.min(outputs))
+                }
+            });
+            let dst = dst.add(first);
             if exist == V::LANES {
-                filter_vector(
-                    transform,
-                    |t| V::load(taps.add(t * tap)),
-                    dst.add(first),
-                    point,
-                );
+                filter_vector::<V, O, P>(transform, taps, |p| O::load(p), tap, dst, point);
             } else {
-                filter_vector(
-                    transform,
-                    |t| load_part::<V>(taps.add(t * tap), exist),
-                    dst.add(first),
-                    point,
-                );
+                let load = |p| load_part::<V, O>(p, exist);
+                filter_vector::<V, O, P>(transform, taps, load, tap, dst, point);
             }
         }
     }
 }
 
-/// The kernels of one scheme at one level: its transforms of the input, of the sums and of the filter.
+/// The kernels of one scheme for a vector and a form: its transforms of the input, of the sums and of the filter.
 macro_rules! scheme {
-    ($vector:ty, [$($feature:meta)*], $input:path, $output:path, $filter:path) => {{
+    ($vector:ty, $form:ty, [$($feature:meta)*], $input:path, $output:path, $filter:path) => {{
         $(#[$feature])*
         unsafe fn input(pixels: &Pixels, channels: usize, dst: *mut f32, point: usize) {
             // SAFETY: the caller's.
-            unsafe { input_tile(|d| $input(d), pixels, channels, dst, point) }
+            unsafe { input_tile::<$vector, $form, _, _>(|d| $input(d), pixels, channels, dst, point) }
         }
         $(#[$feature])*
         unsafe fn output(sums: *const f32, point: usize, to: &Outputs) {
             // SAFETY: the caller's.
-            unsafe { output_tile(|m| $output(m), sums, point, to) }
+            unsafe { output_tile::<$vector, $form, _, _>(|m| $output(m), sums, point, to) }
         }
         $(#[$feature])*
         unsafe fn filter(
-            taps: *const f32,
+            taps: [*const u8; 2],
             tap: usize,
             outputs: usize,
             vectors: usize,
@@ -320,27 +366,29 @@ macro_rules! scheme {
             point: usize,
         ) {
             // SAFETY: the caller's.
-            unsafe { filter_row(|g| $filter(g), taps, tap, outputs, vectors, dst, point) }
+            unsafe {
+                filter_row::<$vector, $form, _>(|g| $filter(g), taps, tap, outputs, vectors, dst, point)
+            }
         }
         Kernels { input, output, filter }
     }};
 }
 
 macro_rules! kernels {
-    ($name:ident, $vector:ty, $(#[$feature:meta])*) => {
-        fn $name(scheme: Scheme) -> Kernels {
+    ($name:ident, $vector:ty, $form:ty, $(#[$feature:meta])*) => {
+        pub fn $name(scheme: Scheme) -> Kernels {
             type V = $vector;
             match scheme {
                 Scheme::Unit => scheme!(
-                    V, [$($feature)*],
+                    V, $form, [$($feature)*],
                     transforms::input::<V>, transforms::output::<V>, transforms::filter::<V>
                 ),
                 Scheme::Strided => scheme!(
-                    V, [$($feature)*],
+                    V, $form, [$($feature)*],
                     strided::input::<V>, strided::output::<V>, strided::filter::<V>
                 ),
                 Scheme::StridedGradient => scheme!(
-                    V, [$($feature)*],
+                    V, $form, [$($feature)*],
                     strided::gradient::<V>, strided::gradient_output::<V>, strided::filter::<V>
                 ),
             }
@@ -348,12 +396,48 @@ macro_rules! kernels {
     };
 }
 
-kernels!(portable, crate::cpu::contract::vector::Four,);
+/// A module of a form's kernels at every level.
+macro_rules! form {
+    ($name:ident, $form:ty) => {
+        mod $name {
+            use super::*;
+            kernels!(portable, Four, $form,);
+            #[cfg(target_arch = "x86_64")]
+            kernels!(
+                avx2,
+                std::arch::x86_64::__m256,
+                $form,
+                #[target_feature(enable = "avx2,fma")]
+            );
+            #[cfg(target_arch = "x86_64")]
+            kernels!(
+                avx512,
+                std::arch::x86_64::__m512,
+                $form,
+                #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")]
+            );
+            pub fn kernels(scheme: Scheme, level: Level) -> Kernels {
+                match level {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => avx512(scheme),
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => avx2(scheme),
+                    _ => portable(scheme),
+                }
+            }
+        }
+    };
+}
+
+form!(single, Single);
+form!(widened, Widened);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, std::arch::x86_64::__m256, #[target_feature(enable = "avx2,fma")]);
-#[cfg(target_arch = "x86_64")]
-kernels!(
-    avx512,
-    std::arch::x86_64::__m512,
-    #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")]
-);
+mod pairs {
+    use super::*;
+    kernels!(
+        kernels,
+        std::arch::x86_64::__m512,
+        super::super::forms::Pairs,
+        #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl,avx512bf16")]
+    );
+}

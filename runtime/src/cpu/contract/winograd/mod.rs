@@ -4,6 +4,7 @@
 //! Tensors in the transform's domain have 36 or 81 *points*; at each, the sums over channels are a matrix product.
 //!
 //! - [`transforms`]: the matrices along one axis; [`strided`]: those of stride 2.
+//! - [`forms`]: f32 and bf16 in tensors and in the domain.
 //! - [`kernels`]: both axes of a tile, for each level. [`product`]: the register tiles of the products.
 //! - [`blocks`]: how tiles are cut into blocks.
 //! - [`ahead`]: fetching what comes next.
@@ -12,14 +13,48 @@
 mod ahead;
 mod blocks;
 mod filter_grad;
+mod forms;
 mod kernels;
 mod plan;
 mod product;
 mod strided;
 mod transforms;
 
+use crate::cpu::level::{Features, Level};
+use sslc_compiler::kernels::ir::Element;
+
 pub use filter_grad::FilterGradPlan;
 pub use plan::{Convolution, WinogradPlan};
+
+/// How products are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// One at a time, in f32; operands of bf16 are f32 in the domain.
+    Single(Level),
+    /// Two of bf16 at a time, by AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
+    Pairs,
+}
+
+impl Arithmetic {
+    /// For operands of a type, with what the machine has.
+    fn new(operands: Element, features: Features) -> Arithmetic {
+        match operands {
+            #[cfg(target_arch = "x86_64")]
+            Element::Bf16 if features.bf16_products => Arithmetic::Pairs,
+            Element::F32 | Element::Bf16 => Arithmetic::Single(features.level),
+        }
+    }
+
+    /// Channels of a word in the transform's domain.
+    fn channels(self) -> usize {
+        match self {
+            Arithmetic::Single(_) => 1,
+            #[cfg(target_arch = "x86_64")]
+            Arithmetic::Pairs => 2,
+        }
+    }
+}
 
 /// Taps of the filter along one axis.
 const TAPS: usize = 3;

@@ -8,10 +8,11 @@ use super::ahead::Ahead;
 use super::blocks::{Block, Blocks};
 use super::kernels::{Kernels, Outputs, Pixels};
 use super::product::Products;
-use super::{Scheme, TAPS};
-use crate::cpu::level::Level;
+use super::{Arithmetic, Scheme, TAPS};
+use crate::cpu::level::Features;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
+use sslc_compiler::kernels::ir::Element;
 
 /// Elements of a block's input in the transform's domain that leave the second-level cache room for a panel.
 const BLOCK_LIMIT: usize = 64 * 1024;
@@ -22,8 +23,8 @@ const FEWEST_TILES: usize = 24;
 const SMALL_FILTER: usize = 160 * 1024;
 /// Blocks that keep the threads of a machine evenly busy.
 const UNITS: usize = 16;
-/// Outputs of which there are so many elements go past the caches.
-const STREAMED: usize = 4 << 20;
+/// Outputs of so many bytes go past the caches.
+const STREAMED: usize = 12 << 20;
 /// Input channels of a panel that are brought into the domain together.
 const FILTER_ROWS: usize = 32;
 /// Elements of a cache line: it sets apart rows that would fall on the same places of a cache.
@@ -33,7 +34,7 @@ const LINE: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
     pub scheme: Scheme,
-    /// Places in the arena.
+    /// Places in the arena, in words.
     pub input: usize,
     pub weights: usize,
     pub output: usize,
@@ -48,6 +49,9 @@ pub struct Convolution {
     pub padding: isize,
     /// Whether the filter, of shape [3, 3, outer, inner], is to be turned; else it is [3, 3, inner, outer].
     pub turned: bool,
+    /// How the operands and the result are stored.
+    pub operands: Element,
+    pub result: Element,
 }
 
 /// What the units of work are.
@@ -76,6 +80,9 @@ pub struct WinogradPlan {
     blocks: Blocks,
     panels: Vec<Panel>,
     order: Order,
+    /// Channels of a word in the transform's domain, and words of all input channels.
+    channels: usize,
+    words: usize,
     /// In the transform's domain, elements from one tile of the input to the next, and from one point to the next.
     tile_pitch: usize,
     point_pitch: usize,
@@ -83,10 +90,12 @@ pub struct WinogradPlan {
 }
 
 impl WinogradPlan {
-    pub fn new(convolution: Convolution, level: Level) -> WinogradPlan {
-        let products = Products::new(level);
+    pub fn new(convolution: Convolution, features: Features) -> WinogradPlan {
+        let arithmetic = Arithmetic::new(convolution.operands, features);
+        let products = Products::new(arithmetic);
         let points = convolution.scheme.points();
-        let (inner, outer, lanes) = (convolution.inner, convolution.outer, products.lanes);
+        let (outer, lanes) = (convolution.outer, products.lanes);
+        let words = convolution.inner.div_ceil(arithmetic.channels());
         let panels: Vec<Panel> = (0..outer)
             .step_by(2 * lanes)
             .map(|first| {
@@ -98,13 +107,13 @@ impl WinogradPlan {
                 }
             })
             .collect();
-        let rows = inner.next_multiple_of(LINE);
+        let rows = words.next_multiple_of(LINE);
         let tile_pitch = if rows.is_multiple_of(4 * LINE) {
             rows + LINE
         } else {
             rows
         };
-        let fewest = if points * inner * outer <= SMALL_FILTER {
+        let fewest = if points * words * outer <= SMALL_FILTER {
             1
         } else {
             FEWEST_TILES
@@ -118,7 +127,7 @@ impl WinogradPlan {
         let tiles = blocks.tiles();
         let mut order = Order::Blocks;
         // What is read again from a cache far away: the filter for each block, or the tiles for each panel.
-        let (filter, domain) = (inner * outer, tiles * tile_pitch);
+        let (filter, domain) = (words * outer, tiles * tile_pitch);
         if domain < filter
             && panels.len() >= UNITS / 2
             && blocks.len() * filter > panels.len() * domain
@@ -126,16 +135,24 @@ impl WinogradPlan {
             order = Order::Panels;
             blocks = choose(1);
         }
+        let outputs = convolution.images * convolution.to.0 * convolution.to.1 * outer;
         let point_pitch = LINE + blocks.capacity() * tile_pitch;
         WinogradPlan {
-            kernels: Kernels::new(level, convolution.scheme),
+            kernels: Kernels::new(
+                convolution.scheme,
+                features.level,
+                arithmetic,
+                convolution.operands,
+                convolution.result,
+            ),
+            channels: arithmetic.channels(),
+            words,
             products,
             panels,
             order,
             tile_pitch,
             point_pitch,
-            stream: convolution.images * convolution.to.0 * convolution.to.1 * outer >= STREAMED
-                && outer.is_multiple_of(LINE),
+            stream: outputs * convolution.result.bytes() >= STREAMED && outer.is_multiple_of(LINE),
             blocks,
             convolution,
         }
@@ -152,12 +169,12 @@ impl WinogradPlan {
 
     /// In a panel of the filter, elements from one point to the next.
     fn filter_pitch(&self, panel: Panel) -> usize {
-        self.convolution.inner * self.width(panel) + LINE
+        self.words * self.width(panel) + LINE
     }
 
     /// Elements of a wide panel of the filter in the transform's domain.
     fn panel_len(&self) -> usize {
-        self.points() * (self.convolution.inner * 2 * self.products.lanes + LINE)
+        self.points() * (self.words * 2 * self.products.lanes + LINE)
     }
 
     /// In a panel's sums, elements from one point to the next.
@@ -217,7 +234,7 @@ impl WinogradPlan {
                     let (panel, part) = (unit / parts, unit % parts);
                     // SAFETY: each unit writes rows of its own.
                     unsafe {
-                        let weights = arena.get().add(self.convolution.weights);
+                        let weights = arena.get().add(self.convolution.weights).cast::<u8>();
                         self.filter_part(
                             weights,
                             self.panels[panel],
@@ -264,7 +281,7 @@ impl WinogradPlan {
                     let scratch = scratch(thread);
                     // SAFETY: panels write disjoint outputs; a thread has its own scratch.
                     unsafe {
-                        let weights = arena.get().add(self.convolution.weights);
+                        let weights = arena.get().add(self.convolution.weights).cast::<u8>();
                         for part in 0..self.convolution.inner.div_ceil(FILTER_ROWS) {
                             self.filter_part(weights, panel, part, scratch.domain, &scratch);
                         }
@@ -296,48 +313,65 @@ impl WinogradPlan {
     /// Brings some input channels of a panel of the filter into the domain.
     unsafe fn filter_part(
         &self,
-        weights: *const f32,
+        weights: *const u8,
         panel: Panel,
         part: usize,
         place: *mut f32,
         scratch: &Scratch,
     ) {
-        let Convolution { inner, outer, .. } = self.convolution;
+        let Convolution {
+            inner,
+            outer,
+            operands,
+            ..
+        } = self.convolution;
+        let bytes = operands.bytes();
         let (width, pitch) = (self.width(panel), self.filter_pitch(panel));
         let vectors = width / self.products.lanes;
         let begin = part * FILTER_ROWS;
         let rows = FILTER_ROWS.min(inner - begin);
         // SAFETY: taps of the filter, rows of the panel, and the thread's scratch.
         unsafe {
-            if self.convolution.turned {
+            // The first row of `begin`, elements from one row to the next, and from one tap to the next.
+            let (first, row, tap) = if self.convolution.turned {
                 let tap_len = FILTER_ROWS * width;
                 for tap in 0..TAPS * TAPS {
-                    let from = weights.add((tap * outer + panel.first) * inner + begin);
+                    let from = weights.add(((tap * outer + panel.first) * inner + begin) * bytes);
                     // The filter is turned by half: the last tap comes first.
-                    let to = scratch.transposed.add((TAPS * TAPS - 1 - tap) * tap_len);
-                    transpose(from, inner, panel.outputs, rows, to, width);
+                    let to = (TAPS * TAPS - 1 - tap) * tap_len;
+                    let size = (panel.outputs, rows);
+                    match operands {
+                        Element::F32 => {
+                            let to = scratch.transposed.add(to);
+                            transpose(from.cast::<f32>(), inner, size, to, width);
+                        }
+                        Element::Bf16 => {
+                            let to = scratch.transposed.cast::<u16>().add(to);
+                            transpose(from.cast::<u16>(), inner, size, to, width);
+                        }
+                    }
                 }
-                for r in 0..rows {
-                    (self.kernels.filter)(
-                        scratch.transposed.add(r * width),
-                        tap_len,
-                        panel.outputs,
-                        vectors,
-                        place.add((begin + r) * width),
-                        pitch,
-                    );
-                }
+                (scratch.transposed.cast::<u8>().cast_const(), width, tap_len)
             } else {
-                for r in begin..begin + rows {
-                    (self.kernels.filter)(
-                        weights.add(r * outer + panel.first),
-                        inner * outer,
-                        panel.outputs,
-                        vectors,
-                        place.add(r * width),
-                        pitch,
-                    );
-                }
+                let first = weights.add((begin * outer + panel.first) * bytes);
+                (first, outer, inner * outer)
+            };
+            for r in (0..rows).step_by(self.channels) {
+                let at = |r: usize| {
+                    if r < rows {
+                        first.add(r * row * bytes)
+                    } else {
+                        std::ptr::null()
+                    }
+                };
+                (self.kernels.filter)(
+                    [at(r), at(r + 1)],
+                    tap,
+                    panel.outputs,
+                    vectors,
+                    place.add((begin + r) / self.channels * width),
+                    pitch,
+                );
             }
         }
     }
@@ -350,15 +384,19 @@ impl WinogradPlan {
             inner,
             padding,
             from: (height, width),
+            operands,
             ..
         } = self.convolution;
+        let bytes = operands.bytes();
         // SAFETY: only pixels of the image are read; the block's tiles are in the domain.
         unsafe {
             std::slice::from_raw_parts_mut(scratch.zeros, scheme.side() * inner).fill(0.0);
             for (t, (image, row, column)) in block.places().enumerate() {
                 let image = arena
-                    .add(input + image * height * width * inner)
-                    .cast_const();
+                    .add(input)
+                    .cast::<u8>()
+                    .cast_const()
+                    .add(image * height * width * inner * bytes);
                 let top = (row * scheme.step()) as isize - padding;
                 let left = (column * scheme.step()) as isize - padding;
                 let within = |at: isize, size: usize| at.clamp(0, size as isize);
@@ -366,9 +404,11 @@ impl WinogradPlan {
                     rows: std::array::from_fn(|i| {
                         let y = top + i as isize;
                         if y >= 0 && (y as usize) < height {
-                            image.wrapping_offset((y * width as isize + left) * inner as isize)
+                            image.wrapping_offset(
+                                (y * width as isize + left) * (inner * bytes) as isize,
+                            )
                         } else {
-                            scratch.zeros
+                            scratch.zeros.cast_const().cast()
                         }
                     }),
                     pitch: inner,
@@ -394,6 +434,7 @@ impl WinogradPlan {
             inner,
             padding,
             from: (height, width),
+            operands,
             ..
         } = self.convolution;
         let block = self.blocks.get(unit);
@@ -402,8 +443,10 @@ impl WinogradPlan {
         let (first, end) = (row(block.row), row(block.row + block.rows));
         let row_len = width * inner;
         let elements = (block.images - 1) * height * row_len + (end - first) * row_len;
-        let begin = arena.wrapping_add(input + (block.image * height + first) * row_len);
-        Ahead::new(begin, elements, self.points() * self.panels.len())
+        let bytes = operands.bytes();
+        let begin = arena.wrapping_add(input).cast::<u8>();
+        let begin = begin.wrapping_add((block.image * height + first) * row_len * bytes);
+        Ahead::new(begin, elements * bytes, self.points() * self.panels.len())
     }
 
     /// The sums of products of a block and a panel, at every point.
@@ -424,7 +467,7 @@ impl WinogradPlan {
                     tiles,
                     (domain.add(point * self.point_pitch), self.tile_pitch),
                     filter.add(point * pitch),
-                    self.convolution.inner,
+                    self.words,
                     sums.add(point * self.sums_pitch()),
                 );
             }
@@ -439,6 +482,7 @@ impl WinogradPlan {
             output,
             outer,
             to: (height, width),
+            result,
             ..
         } = self.convolution;
         let side = scheme.tile();
@@ -448,7 +492,10 @@ impl WinogradPlan {
             // SAFETY: the block's tiles have outputs of their own.
             unsafe {
                 let to = Outputs {
-                    first: arena.add(output + pixel * outer + panel.first),
+                    first: arena
+                        .add(output)
+                        .cast::<u8>()
+                        .add((pixel * outer + panel.first) * result.bytes()),
                     row_pitch: width * outer,
                     column_pitch: outer,
                     rows: side.min(height - y),
@@ -475,12 +522,11 @@ struct Scratch {
 }
 
 /// `to[r][o] = from[o][r]` for `outputs` rows of `from`, `pitch` apart, and `rows` of their elements.
-unsafe fn transpose(
-    from: *const f32,
+unsafe fn transpose<T: Copy>(
+    from: *const T,
     pitch: usize,
-    outputs: usize,
-    rows: usize,
-    to: *mut f32,
+    (outputs, rows): (usize, usize),
+    to: *mut T,
     width: usize,
 ) {
     // SAFETY: the caller's matrices.

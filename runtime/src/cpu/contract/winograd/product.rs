@@ -1,6 +1,8 @@
-//! Register tiles of the products: `C[m][·] = Σ_k A[m][k] B[k][·]` for up to twelve tiles of outputs and one or two vectors of
+//! Register tiles of the products: `C[m][·] = Σ_k A[m][k] B[k][·]`, k a word of the domain, for up to twelve tiles of outputs and one or two vectors of
 //! channels, each sum in one register and in the order of k.
 
+use super::Arithmetic;
+use super::forms::{Operands, Single};
 use crate::cpu::contract::vector::Vector;
 use crate::cpu::level::Level;
 
@@ -22,12 +24,14 @@ pub struct Products {
 }
 
 impl Products {
-    pub fn new(level: Level) -> Products {
-        match level {
+    pub fn new(arithmetic: Arithmetic) -> Products {
+        match arithmetic {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => avx512(),
+            Arithmetic::Pairs => pairs(),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => avx2(),
+            Arithmetic::Single(Level::Avx512) => avx512(),
+            #[cfg(target_arch = "x86_64")]
+            Arithmetic::Single(Level::Avx2) => avx2(),
             _ => portable(),
         }
     }
@@ -84,7 +88,7 @@ macro_rules! unroll {
 }
 
 #[inline(always)]
-unsafe fn tile<V: Vector, const M: usize, const N: usize>(
+unsafe fn tile<V: Vector, O: Operands<V>, const M: usize, const N: usize>(
     a: *const f32,
     pitch: usize,
     b: *const f32,
@@ -104,7 +108,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(
             unroll!(v < N => { bv[v] = V::load(b.add(v * V::LANES)); });
             unroll!(m < M => {
                 let av = V::splat(bases[m / 3].add((m % 3) * pitch + k));
-                unroll!(v < N => { acc[m][v] = acc[m][v].add_product(av, bv[v]); });
+                unroll!(v < N => { acc[m][v] = O::add_product(acc[m][v], av, bv[v]); });
             });
             b = b.add(N * V::LANES);
             k += 1;
@@ -116,7 +120,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(
 }
 
 macro_rules! products {
-    ($name:ident, $vector:ty, $(#[$feature:meta])*, highest: $highest:expr) => {
+    ($name:ident, $vector:ty, $operands:ty, $(#[$feature:meta])*, highest: $highest:expr) => {
         fn $name() -> Products {
             $(#[$feature])*
             unsafe fn product<const M: usize, const N: usize>(
@@ -127,7 +131,7 @@ macro_rules! products {
                 c: *mut f32,
             ) {
                 // SAFETY: the caller's.
-                unsafe { tile::<$vector, M, N>(a, pitch, b, len, c) }
+                unsafe { tile::<$vector, $operands, M, N>(a, pitch, b, len, c) }
             }
             products!(@ $vector, $highest, 1 2 3 4 5 6 7 8 9 10 11 12)
         }
@@ -142,11 +146,12 @@ macro_rules! products {
     };
 }
 
-products!(portable, crate::cpu::contract::vector::Four, , highest: [4, 8]);
+products!(portable, crate::cpu::contract::vector::Four, Single, , highest: [4, 8]);
 #[cfg(target_arch = "x86_64")]
 products!(
     avx2,
     std::arch::x86_64::__m256,
+    Single,
     #[target_feature(enable = "avx2,fma")],
     highest: [6, 12]
 );
@@ -154,6 +159,15 @@ products!(
 products!(
     avx512,
     std::arch::x86_64::__m512,
+    Single,
     #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")],
+    highest: [12, 12]
+);
+#[cfg(target_arch = "x86_64")]
+products!(
+    pairs,
+    std::arch::x86_64::__m512,
+    super::forms::Pairs,
+    #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl,avx512bf16")],
     highest: [12, 12]
 );
