@@ -81,14 +81,35 @@ impl Checker<'_> {
         buffer.ok_or_else(|| format!("there is no buffer {}", id.0))
     }
 
-    /// The buffer has these sizes, in f32.
-    fn len(&self, id: BufferId, sizes: &[usize]) -> Checked {
+    /// The buffer has these sizes.
+    fn sizes(&self, id: BufferId, sizes: &[usize]) -> Checked {
         let buffer = self.buffer(id)?;
         let (name, len) = (&buffer.name, buffer.len());
         let want = product(sizes)?;
         ensure(len == want && len > 0, || {
             format!("`{name}` has {len} elements where {sizes:?} is needed")
-        })?;
+        })
+    }
+
+    /// The operands of a product have one type of element.
+    fn alike(&self, a: BufferId, b: BufferId) -> Checked {
+        let (a, b) = (self.buffer(a)?, self.buffer(b)?);
+        ensure(a.element == b.element, || {
+            format!(
+                "`{}` of {} is multiplied by `{}` of {}",
+                a.name,
+                a.element.name(),
+                b.name,
+                b.element.name()
+            )
+        })
+    }
+
+    /// The buffer has these sizes, in f32.
+    fn len(&self, id: BufferId, sizes: &[usize]) -> Checked {
+        self.sizes(id, sizes)?;
+        let buffer = self.buffer(id)?;
+        let name = &buffer.name;
         ensure(buffer.element == Element::F32, || {
             format!("`{name}` is {} where f32 is needed", buffer.element.name())
         })
@@ -310,6 +331,8 @@ impl Checker<'_> {
     }
 
     fn contraction(&self, kernel: &Contraction) -> Checked {
+        let (a, b) = kernel.operands();
+        self.alike(a, b)?;
         match *kernel {
             Contraction::MatMul {
                 a,
@@ -321,9 +344,9 @@ impl Checker<'_> {
                 k,
                 ..
             } => {
-                self.len(a, &[batch, m, k])?;
-                self.len(b, &[batch, k, n])?;
-                self.len(out, &[batch, m, n])?;
+                self.sizes(a, &[batch, m, k])?;
+                self.sizes(b, &[batch, k, n])?;
+                self.sizes(out, &[batch, m, n])?;
                 self.apart(out, &[a, b])
             }
             Contraction::Conv {
@@ -386,9 +409,9 @@ impl Checker<'_> {
         let side = |out: usize| product(&[out, s.stride]).map(|n| n + s.kernel);
         product(&[side(s.oh)?, side(s.ow)?, s.c])?;
         product(&[s.oh + 2 * s.kernel, s.ow + 2 * s.kernel, s.k])?;
-        self.len(x, &[s.n, s.h, s.w, s.c])?;
-        self.len(y, &[s.n, s.oh, s.ow, s.k])?;
-        self.len(w, &[s.kernel, s.kernel, s.c / s.groups, s.k])
+        self.sizes(x, &[s.n, s.h, s.w, s.c])?;
+        self.sizes(y, &[s.n, s.oh, s.ow, s.k])?;
+        self.sizes(w, &[s.kernel, s.kernel, s.c / s.groups, s.k])
     }
 }
 

@@ -33,6 +33,7 @@ pub use peak::{measure_bandwidth, measure_peak_flops};
 use arena::Memory;
 use contract::ContractionPlan;
 use indexed::IndexedPlan;
+use level::Features;
 use loops::canon::Canon;
 use loops::ops;
 use loops::plan::LoopPlan;
@@ -51,7 +52,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub struct CpuDevice {
     threads: usize,
-    level: Level,
+    features: Features,
 }
 
 impl CpuDevice {
@@ -59,7 +60,7 @@ impl CpuDevice {
     pub fn new(threads: usize) -> CpuDevice {
         CpuDevice {
             threads: threads.max(1),
-            level: Level::detect(),
+            features: Features::of(Level::detect()),
         }
     }
 
@@ -67,8 +68,14 @@ impl CpuDevice {
     pub fn with_level(threads: usize, level: Level) -> Option<CpuDevice> {
         level.available().then_some(CpuDevice {
             threads: threads.max(1),
-            level,
+            features: Features::of(level),
         })
+    }
+
+    /// The same device without instructions for products of bf16, as if the machine had none.
+    pub fn without_bf16_products(mut self) -> CpuDevice {
+        self.features.bf16_products = false;
+        self
     }
 
     /// Number of threads that run kernels.
@@ -78,7 +85,12 @@ impl CpuDevice {
 
     /// The instruction-set level it runs at.
     pub fn level(&self) -> Level {
-        self.level
+        self.features.level
+    }
+
+    /// Whether it has instructions for products of bf16; without them they are made in f32.
+    pub fn has_bf16_products(&self) -> bool {
+        self.features.bf16_products
     }
 
     /// Bytes that loading the program takes: the arena, and the kernels' working memory.
@@ -113,7 +125,7 @@ impl CpuDevice {
             times: RefCell::new(vec![Duration::ZERO; program.kernels.len()]),
             profiled: Cell::new(false),
             pool: Pool::new(self.threads),
-            level: self.level,
+            level: self.features.level,
             arena: Pointer::new(arena.pointer()),
             shared: Pointer::new(shared.pointer()),
             threads: thread_scratch
@@ -133,14 +145,14 @@ impl CpuDevice {
             .iter()
             .map(|kernel| match &kernel.kind {
                 KernelKind::Loop(k) => {
-                    let plan = LoopPlan::new(&Canon::new(k, buffers), self.level);
+                    let plan = LoopPlan::new(&Canon::new(k, buffers), self.features.level);
                     Plan::Loop(Box::new(LoopRunner::new(plan)))
                 }
                 KernelKind::Indexed(k) => {
-                    Plan::Indexed(Box::new(IndexedPlan::new(k, buffers, self.level)))
+                    Plan::Indexed(Box::new(IndexedPlan::new(k, buffers, self.features.level)))
                 }
                 KernelKind::Contraction(k) => {
-                    Plan::Contraction(ContractionPlan::new(k, buffers, self.level))
+                    Plan::Contraction(ContractionPlan::new(k, buffers, self.features))
                 }
             })
             .collect()

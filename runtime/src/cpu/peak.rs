@@ -1,6 +1,7 @@
 //! The machine's multiply-add rate and memory bandwidth, against which kernels are measured.
 
-use super::contract::simd::{Kernels, Segment, Tile};
+use super::contract::operands::Products;
+use super::contract::simd::{Kernels, Segment, Store, Tile};
 use super::level::Level;
 use super::pool::Pool;
 use super::scratch::Pointer;
@@ -85,7 +86,7 @@ impl PeakTile {
     /// The tile of a level, which the machine must have.
     fn new(level: Level) -> PeakTile {
         assert!(level.available());
-        let kernels = Kernels::new(level);
+        let kernels = Kernels::new(level, Products::F32);
         PeakTile {
             a: vec![1.0; kernels.wide.highest().height * Self::INNER],
             b: vec![1.0; kernels.wide.width * Self::INNER],
@@ -105,24 +106,22 @@ impl PeakTile {
         let highest = panel.highest();
         let rows = highest.height;
         let mut c = vec![0.0f32; rows * panel.width];
-        let a: Vec<*const f32> = (0..rows)
-            .map(|m| self.a[m * Self::INNER..].as_ptr())
-            .collect();
-        let c: Vec<*mut f32> = c.chunks_mut(panel.width).map(<[f32]>::as_mut_ptr).collect();
+        let a: Vec<usize> = (0..rows).map(|m| 4 * m * Self::INNER).collect();
+        let places: Vec<usize> = (0..rows).map(|m| 4 * m * panel.width).collect();
         let segment = Segment {
             offset: 0,
             len: Self::INNER,
         };
         let tile = Tile {
             columns: panel.width,
-            accumulate: false,
+            store: Store::F32,
         };
         for _ in 0..count {
+            let a = (self.a.as_ptr().cast(), a.as_ptr());
+            let c = (c.as_mut_ptr().cast(), places.as_ptr());
             // SAFETY: the level is available; A has `rows` rows of the segment's length, B as many rows of the panel's
             // width, C a row of that width for each of A's.
-            unsafe {
-                (highest.rows)(a.as_ptr(), &[segment], self.b.as_ptr(), c.as_ptr(), tile);
-            }
+            unsafe { (highest.rows)(a, &[segment], self.b.as_ptr(), c, tile) }
         }
     }
 }

@@ -1,25 +1,34 @@
 //! Contractions on the CPU.
 //!
-//! - [`vector`]: vectors of each level. [`simd`]: register tiles of them.
+//! - [`operands`]: how elements are stored, multiplied and brought into scratch. [`pack`]: packed filters.
+//! - [`gradient`]: packed gradients.
+//! - [`vector`]: vectors of each level. [`words`]: what they hold. [`tiles`]: register tiles of them. [`simd`]: the choice
+//!   among those.
 //! - [`window`]: chunks of images and their windows.
 //! - [`rows`]: convolution, its input gradient, matmul.
 //! - [`columns`]: the filter's gradient, Aᵀ·B.
 //! - [`winograd`]: 3×3 convolutions with fewer products.
 mod columns;
+mod gradient;
+pub mod operands;
+mod pack;
 mod rows;
 pub mod simd;
+mod tiles;
 mod vector;
 mod window;
 mod winograd;
+mod words;
 
 use super::level::{Features, Level};
 use super::pool::Pool;
 use super::scratch::Pointer;
 use columns::{ColumnsPlan, Run};
-use rows::{Phase, RowsPlan, Tap, WeightStrides, segments};
+use operands::{Moves, Products};
+use rows::{Phase, RowsPlan, Tap, WeightStrides};
 use simd::Kernels;
-use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape};
-use window::{Chunks, Image, Reach, Windows};
+use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape, Element};
+use window::{Bring, Chunks, Image, Reach, Windows};
 use winograd::{Convolution, FilterGradPlan, Scheme, WinogradPlan};
 
 /// Input channels that a unit of a filter gradient treats at a time, where there are many.
@@ -44,10 +53,18 @@ pub enum ContractionPlan {
 
 impl ContractionPlan {
     /// Plans a contraction that has been verified.
-    pub fn new(contraction: &Contraction, buffers: &[Buffer], level: Level) -> ContractionPlan {
+    pub fn new(
+        contraction: &Contraction,
+        buffers: &[Buffer],
+        features: Features,
+    ) -> ContractionPlan {
         let place = |id: BufferId| buffers[id.0 as usize].offset;
         let element = |id: BufferId| buffers[id.0 as usize].element;
-        let features = Features::of(level);
+        let form = |operand: BufferId, output: BufferId| Form {
+            level: features.level,
+            products: Products::new(element(operand), features),
+            element: element(output),
+        };
         match *contraction {
             Contraction::MatMul {
                 a,
@@ -70,10 +87,11 @@ impl ContractionPlan {
                     b: place(b),
                     out: place(out),
                 };
+                let form = form(a, out);
                 if ta {
-                    ContractionPlan::Columns(Box::new(sizes.columns(level)))
+                    ContractionPlan::Columns(Box::new(sizes.columns(form)))
                 } else {
-                    ContractionPlan::Rows(Box::new(sizes.rows(level)))
+                    ContractionPlan::Rows(Box::new(sizes.rows(form)))
                 }
             }
             Contraction::Conv {
@@ -134,13 +152,13 @@ impl ContractionPlan {
                 ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, features)))
             }
             Contraction::Conv { x, w, y, shape, .. } => {
-                let plan = convolution(&shape, [place(x), place(w), place(y)], level);
+                let plan = convolution(&shape, [place(x), place(w), place(y)], form(x, y));
                 ContractionPlan::Rows(Box::new(plan))
             }
             Contraction::ConvInputGrad {
                 dy, w, dx, shape, ..
             } => {
-                let plan = input_gradient(&shape, [place(dy), place(w), place(dx)], level);
+                let plan = input_gradient(&shape, [place(dy), place(w), place(dx)], form(dy, dx));
                 ContractionPlan::Rows(Box::new(plan))
             }
             Contraction::ConvFilterGrad {
@@ -151,21 +169,23 @@ impl ContractionPlan {
                 algorithm,
             } => {
                 let places = [place(x), place(dy), place(dw)];
+                // Of f32 alone: bf16 is multiplied directly.
+                let whole = [x, dw].iter().all(|id| element(*id) == Element::F32);
                 match algorithm {
-                    Algorithm::Direct => {
-                        let plan = filter_gradient(&shape, places, level);
-                        ContractionPlan::Columns(Box::new(plan))
-                    }
-                    Algorithm::Winograd => {
-                        let plan = FilterGradPlan::new(&shape, places, level);
+                    Algorithm::Winograd if whole => {
+                        let plan = FilterGradPlan::new(&shape, places, features.level);
                         ContractionPlan::FilterGrad(Box::new(plan))
+                    }
+                    _ => {
+                        let plan = filter_gradient(&shape, places, form(x, dw));
+                        ContractionPlan::Columns(Box::new(plan))
                     }
                 }
             }
         }
     }
 
-    /// f32 elements of scratch that each thread needs.
+    /// Words of scratch that each thread needs.
     pub fn thread_scratch(&self) -> usize {
         match self {
             ContractionPlan::Rows(p) => p.thread_scratch(),
@@ -175,7 +195,7 @@ impl ContractionPlan {
         }
     }
 
-    /// f32 elements of scratch shared by all threads.
+    /// Words of scratch shared by all threads.
     pub fn shared_scratch(&self) -> usize {
         match self {
             ContractionPlan::Rows(p) => p.shared_scratch(),
@@ -202,6 +222,53 @@ impl ContractionPlan {
     }
 }
 
+/// How a contraction's elements are stored and multiplied.
+#[derive(Clone, Copy)]
+struct Form {
+    level: Level,
+    products: Products,
+    /// What the result is stored as.
+    element: Element,
+}
+
+impl Form {
+    fn kernels(&self) -> Kernels {
+        Kernels::new(self.level, self.products)
+    }
+
+    fn moves(&self) -> Moves {
+        Moves::new(self.level)
+    }
+
+    /// Windows whose channels are the inner index.
+    fn row_windows(&self) -> (Bring, Moves) {
+        let bring = match self.products {
+            Products::F32 | Products::Pairs => Bring::Copy(self.products.stored()),
+            Products::Widened => Bring::Widen,
+        };
+        (bring, self.moves())
+    }
+
+    /// Chunks of which there are two, where pairs lie side by side.
+    fn lanes(&self, chunks: Chunks) -> Chunks {
+        if self.products == Products::Pairs {
+            chunks.halved_if_one()
+        } else {
+            chunks
+        }
+    }
+
+    /// Windows whose pixels are the inner index.
+    fn column_windows(&self) -> (Bring, Moves) {
+        let bring = match self.products {
+            Products::F32 => Bring::Copy(self.products.stored()),
+            Products::Pairs => Bring::Pair,
+            Products::Widened => Bring::Widen,
+        };
+        (bring, self.moves())
+    }
+}
+
 /// A matrix product as a convolution: each row of A is an image of one pixel.
 struct MatMul {
     batch: usize,
@@ -219,29 +286,33 @@ impl MatMul {
         if self.tb { (1, self.k) } else { (self.n, 1) }
     }
 
-    fn windows(&self, channels: usize) -> Windows {
+    fn windows(&self, all: usize, channels: usize, bring: (Bring, Moves)) -> Windows {
         let image = Image {
             height: 1,
             width: 1,
-            channels,
+            channels: all,
         };
         let reach = Reach::forward(1, 1, 0);
-        Windows::new(image, reach, reach, (1, 1), 1, channels)
+        Windows::new(image, [reach, reach], (1, 1), 1, channels, bring)
     }
 
-    fn rows(&self, level: Level) -> RowsPlan {
-        let chunks = Chunks::choose(self.m, 1, 1, 1, |_| self.k);
+    fn rows(&self, form: Form) -> RowsPlan {
+        let windows = self.windows(self.k, self.k, form.row_windows());
+        let chunks = Chunks::choose(self.m, 1, 1, 1, |_| windows.image_words());
         let (inner, output) = self.strides_of_b();
         let tap = Tap {
             offset: 0,
             weights: 0,
         };
         RowsPlan {
-            kernels: Kernels::new(level),
+            kernels: form.kernels(),
+            products: form.products,
+            moves: form.moves(),
+            element: form.element,
             input: self.a,
             weights: self.b,
             output: self.out,
-            windows: self.windows(self.k),
+            windows,
             chunks,
             output_image: self.n,
             output_row: self.n,
@@ -252,7 +323,7 @@ impl MatMul {
                 outputs: (0..chunks.group).map(|i| i * self.n).collect(),
                 columns: 1,
                 taps: vec![tap],
-                blocks: segments(&[tap], self.k),
+                blocks: Vec::new(),
             }],
             inner: self.k,
             columns: self.n,
@@ -261,26 +332,36 @@ impl MatMul {
             group_input: self.m * self.k,
             group_weights: self.k * self.n,
             group_output: self.m * self.n,
+            batched: true,
             panels: Vec::new(),
             splits: 1,
+            sum_places: Vec::new(),
+            streamed: false,
         }
         .finish()
     }
 
     /// With A given as [k, m]: its rows are the pixels.
-    fn columns(&self, level: Level) -> ColumnsPlan {
-        let chunks = Chunks::choose(self.k, 1, 1, 1, |_| self.m);
-        let (gradient_pixel, gradient_column) = self.strides_of_b();
+    fn columns(&self, form: Form) -> ColumnsPlan {
         let block = channel_block(self.m);
+        let windows = self.windows(self.m, block, form.column_windows());
+        let chunks = Chunks::choose(self.k, 1, 1, 1, |_| windows.image_words());
+        let chunks = form.lanes(chunks);
+        let (gradient_pixel, gradient_column) = self.strides_of_b();
         ColumnsPlan {
-            level,
-            kernels: Kernels::new(level),
+            level: form.level,
+            kernels: form.kernels(),
+            products: form.products,
+            moves: form.moves(),
+            element: form.element,
             input: self.a,
             gradient: self.b,
             output: self.out,
-            windows: self.windows(self.m),
+            windows,
             chunks,
-            inputs: (0..chunks.group).map(|i| i * self.m).collect(),
+            inputs: (0..chunks.group)
+                .map(|i| i * windows.image_pitch())
+                .collect(),
             row_pixels: 1,
             runs: vec![Run {
                 offset: 0,
@@ -297,6 +378,7 @@ impl MatMul {
             group_gradient: self.k * self.n,
             group_output: self.m * self.n,
             output_row: self.n,
+            batched: true,
             len: self.batch * self.m * self.n,
             panels: Vec::new(),
             partials: 1,
@@ -339,11 +421,21 @@ fn pixels(
     list
 }
 
-fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], level: Level) -> RowsPlan {
+fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
     let image = input_image(s);
     let reach = Reach::forward(s.kernel, s.stride, s.padding);
-    let windows_for = |band: usize| Windows::new(image, reach, reach, (s.oh, s.ow), band, s.c);
-    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_pitch());
+    let windows_for = |band: usize| {
+        let outputs = (s.oh, s.ow);
+        Windows::new(
+            image,
+            [reach, reach],
+            outputs,
+            band,
+            s.c,
+            form.row_windows(),
+        )
+    };
+    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_words());
     let windows = windows_for(chunks.band);
     let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
     let inner = s.c / s.groups;
@@ -368,11 +460,14 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], level: Level) -> RowsPlan {
             .map(|(i, r, c)| ((i * s.oh + r) * s.ow + c) * s.k)
             .collect(),
         columns: s.ow,
-        blocks: segments(&taps, inner),
+        blocks: Vec::new(),
         taps,
     };
     RowsPlan {
-        kernels: Kernels::new(level),
+        kernels: form.kernels(),
+        products: form.products,
+        moves: form.moves(),
+        element: form.element,
         input: x,
         weights: w,
         output: y,
@@ -392,19 +487,32 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], level: Level) -> RowsPlan {
         group_input: inner,
         group_weights: s.k / s.groups,
         group_output: s.k / s.groups,
+        batched: false,
         panels: Vec::new(),
         splits: 1,
+        sum_places: Vec::new(),
+        streamed: false,
     }
     .finish()
 }
 
 /// The gradient's pixels fall into stride² phases; in each, a pixel is reached by the same taps.
-fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], level: Level) -> RowsPlan {
+fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> RowsPlan {
     let image = output_image(s);
     let reach = Reach::backward(s.kernel, s.stride, s.padding);
-    let windows_for = |band: usize| Windows::new(image, reach, reach, (s.h, s.w), band, s.k);
+    let windows_for = |band: usize| {
+        let outputs = (s.h, s.w);
+        Windows::new(
+            image,
+            [reach, reach],
+            outputs,
+            band,
+            s.k,
+            form.row_windows(),
+        )
+    };
     let chunks = Chunks::choose(s.n, s.h, s.w, s.stride, |band| {
-        windows_for(band).image_pitch()
+        windows_for(band).image_words()
     });
     let windows = windows_for(chunks.band);
     let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
@@ -458,13 +566,16 @@ fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], level: Level) -> RowsP
                     .map(|(i, r, c)| ((i * s.h + r) * s.w + c) * s.c)
                     .collect(),
                 columns: (column..s.w).step_by(s.stride).len(),
-                blocks: segments(&taps, inner),
+                blocks: Vec::new(),
                 taps,
             });
         }
     }
     RowsPlan {
-        kernels: Kernels::new(level),
+        kernels: form.kernels(),
+        products: form.products,
+        moves: form.moves(),
+        element: form.element,
         input: dy,
         weights: w,
         output: dx,
@@ -484,13 +595,16 @@ fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], level: Level) -> RowsP
         group_input: inner,
         group_weights: inner,
         group_output: columns,
+        batched: false,
         panels: Vec::new(),
         splits: 1,
+        sum_places: Vec::new(),
+        streamed: false,
     }
     .finish()
 }
 
-fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], level: Level) -> ColumnsPlan {
+fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], form: Form) -> ColumnsPlan {
     let image = input_image(s);
     let reach = Reach::forward(s.kernel, s.stride, s.padding);
     let inner = s.c / s.groups;
@@ -500,8 +614,19 @@ fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], level: Level) -> Colu
         inner
     };
     let channels = if s.groups == 1 { block } else { s.c };
-    let windows_for = |band: usize| Windows::new(image, reach, reach, (s.oh, s.ow), band, channels);
-    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_pitch());
+    let windows_for = |band: usize| {
+        let outputs = (s.oh, s.ow);
+        Windows::new(
+            image,
+            [reach, reach],
+            outputs,
+            band,
+            channels,
+            form.column_windows(),
+        )
+    };
+    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_words());
+    let chunks = form.lanes(chunks);
     let windows = windows_for(chunks.band);
     let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
     let mut runs: Vec<Run> = Vec::new();
@@ -522,8 +647,11 @@ fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], level: Level) -> Colu
         }
     }
     ColumnsPlan {
-        level,
-        kernels: Kernels::new(level),
+        level: form.level,
+        kernels: form.kernels(),
+        products: form.products,
+        moves: form.moves(),
+        element: form.element,
         input: x,
         gradient: dy,
         output: dw,
@@ -547,6 +675,7 @@ fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], level: Level) -> Colu
         group_gradient: s.k / s.groups,
         group_output: s.k / s.groups,
         output_row: s.k,
+        batched: false,
         len: s.kernel * s.kernel * inner * s.k,
         panels: Vec::new(),
         partials: 1,

@@ -3,31 +3,54 @@
 //! Output pixels are A's rows: each sees its taps at fixed offsets of a window. The filter is packed into panels of a
 //! vector or two of outputs; then tiles of pixels × outputs are made in registers, chunk by chunk. No columns are written out.
 
-use super::simd::{Kernels, Segment, Tile};
+use super::operands::{Moves, Products};
+use super::pack::PanelSource;
+use super::simd::{Kernels, Segment, Store, Tile};
 use super::window::{Chunk, Chunks, Windows};
+use crate::cpu::loops::fence;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
+use sslc_compiler::kernels::ir::Element;
 
-/// Inner indices whose part of a panel stays in the second-level cache while a chunk's tiles pass over it.
+/// Words of the inner index whose part of a panel stays in the second-level cache while a chunk's tiles pass over it.
 const INNER: usize = 512;
+/// Bytes of an output that goes past the caches: it would be gone from them before it is read again.
+const STREAMED: usize = 16 << 20;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Chunks times columns that keep the threads evenly busy.
 const UNITS: usize = 16;
-const MAX_TILE: usize = 16;
 
 /// Some of the output pixels, a rectangle in steps of `step`, that see the same taps.
 #[derive(Clone, Debug)]
 pub struct Phase {
     /// The first output row of a chunk that belongs to it.
     pub row: usize,
-    /// For each output pixel of a full chunk: its window's beginning and its place in the output.
+    /// For each output pixel of a full chunk: its window's beginning and its place in the output; in elements until
+    /// [`RowsPlan::finish`] makes bytes of them.
     pub inputs: Vec<usize>,
     pub outputs: Vec<usize>,
     /// Pixels in a row.
     pub columns: usize,
     /// For each tap, the elements of a pixel's window it reads and the first of its weights.
     pub taps: Vec<Tap>,
-    /// The taps' segments, merged where they follow each other, cut into blocks.
-    pub blocks: Vec<Vec<Segment>>,
+    /// The taps' segments, merged where they follow each other, cut into blocks; derived.
+    pub blocks: Vec<Block>,
+}
+
+/// Segments that tiles pass over in one go.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    pub segments: Vec<Segment>,
+    /// Their words: rows of a panel.
+    pub words: usize,
+}
+
+impl Phase {
+    /// Rows of a panel of its filter.
+    fn words(&self) -> usize {
+        self.blocks.iter().map(|b| b.words).sum()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +69,11 @@ pub struct WeightStrides {
 #[derive(Clone, Debug)]
 pub struct RowsPlan {
     pub kernels: Kernels,
-    /// Places in the arena.
+    pub products: Products,
+    pub moves: Moves,
+    /// What the output is stored as.
+    pub element: Element,
+    /// Places in the arena, in words.
     pub input: usize,
     pub weights: usize,
     pub output: usize,
@@ -66,39 +93,50 @@ pub struct RowsPlan {
     pub group_input: usize,
     pub group_weights: usize,
     pub group_output: usize,
+    /// Whether groups are products of their own rather than parts of the same images' channels.
+    pub batched: bool,
     /// First column of each panel, and whether it is wide; derived by [`RowsPlan::finish`].
     pub panels: Vec<(usize, bool)>,
     pub splits: usize,
+    /// For each pixel of a chunk, the place of its sums where they are made in scratch, in bytes.
+    pub sum_places: Vec<usize>,
+    /// Whether the output goes past the caches.
+    pub streamed: bool,
 }
 
-/// Merges taps whose elements follow each other, and cuts what is long.
-pub fn segments(taps: &[Tap], len: usize) -> Vec<Vec<Segment>> {
+/// Merges taps whose elements follow each other, and cuts what is long; places in bytes.
+fn blocks(taps: &[Tap], len: usize, products: Products) -> Vec<Block> {
+    let (most, bytes) = match products {
+        Products::F32 | Products::Widened => (INNER, 4),
+        Products::Pairs => (2 * INNER, 2),
+    };
     let mut merged: Vec<Segment> = Vec::new();
     for tap in taps {
         match merged.last_mut() {
-            Some(last) if last.offset + last.len == tap.offset => last.len += len,
+            Some(last) if last.offset + last.len * bytes == tap.offset * bytes => last.len += len,
             _ => merged.push(Segment {
-                offset: tap.offset,
+                offset: tap.offset * bytes,
                 len,
             }),
         }
     }
-    let mut blocks: Vec<Vec<Segment>> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
     let mut room = 0;
     for mut segment in merged {
         while segment.len > 0 {
             if room == 0 {
-                blocks.push(Vec::new());
-                room = INNER;
+                blocks.push(Block::default());
+                room = most;
             }
             let take = segment.len.min(room);
             if let Some(block) = blocks.last_mut() {
-                block.push(Segment {
+                block.segments.push(Segment {
                     offset: segment.offset,
                     len: take,
                 });
+                block.words += products.words(take);
             }
-            segment.offset += take;
+            segment.offset += take * bytes;
             segment.len -= take;
             room -= take;
         }
@@ -107,22 +145,55 @@ pub fn segments(taps: &[Tap], len: usize) -> Vec<Vec<Segment>> {
 }
 
 impl RowsPlan {
-    /// Derives the panels and how many ranges of them chunks are split into.
+    /// Derives the panels, the blocks of segments and how many ranges of panels chunks are split into.
     pub fn finish(mut self) -> RowsPlan {
         self.panels = self.kernels.panels(self.columns);
-        let units = self.chunks.len()
-            * if self.groups_are_units() {
-                self.groups
-            } else {
-                1
-            };
+        let units = self.chunks.len() * self.group_units();
         self.splits = UNITS.div_ceil(units).min(self.panels.len());
+        let (brought, stored) = (self.windows.bring.brought(), self.element.bytes());
+        for phase in &mut self.phases {
+            phase.blocks = blocks(&phase.taps, self.inner, self.products);
+            phase.inputs.iter_mut().for_each(|p| *p *= brought);
+            phase.outputs.iter_mut().for_each(|p| *p *= stored);
+        }
+        if self.sums_apart() {
+            let pixels = self.phases.iter().map(|p| p.inputs.len()).max();
+            let bytes = 4 * self.kernels.wide.width;
+            self.sum_places = (0..pixels.unwrap_or(0)).map(|p| p * bytes).collect();
+        }
+        self.output_image *= stored;
+        self.output_row *= stored;
+        self.group_output *= stored;
+        let places = self.phases.iter().flat_map(|p| &p.outputs);
+        let steps = [self.output_image, self.output_row, self.group_output];
+        self.streamed =
+            self.chunks.images * self.output_image * if self.batched { self.groups } else { 1 }
+                >= STREAMED
+                && places.chain(&steps).all(|p| p.is_multiple_of(LINE));
         self
     }
 
     /// Groups of a window that is copied share it; else each group is work of its own.
-    fn groups_are_units(&self) -> bool {
-        self.windows.direct
+    fn group_units(&self) -> usize {
+        if self.windows.direct || self.batched {
+            self.groups
+        } else {
+            1
+        }
+    }
+
+    /// Whether the output is summed up in scratch before it is rounded.
+    fn sums_apart(&self) -> bool {
+        self.element == Element::Bf16 && self.phases.iter().any(|p| p.blocks.len() > 1)
+    }
+
+    /// Words of scratch for a panel's sums.
+    fn sums(&self) -> usize {
+        if self.sums_apart() {
+            self.sum_places.len() * self.kernels.wide.width
+        } else {
+            0
+        }
     }
 
     fn width(&self, panel: usize) -> usize {
@@ -132,22 +203,23 @@ impl RowsPlan {
     /// Packed elements of one group's phase.
     fn packed_phase(&self, phase: &Phase) -> usize {
         let width: usize = (0..self.panels.len()).map(|p| self.width(p)).sum();
-        phase.taps.len() * self.inner * width
+        phase.words() * width
     }
 
     fn packed_group(&self) -> usize {
         self.phases.iter().map(|p| self.packed_phase(p)).sum()
     }
 
-    /// f32 elements of scratch shared by all threads: the packed filter.
+    /// Words of scratch shared by all threads: the packed filter.
     pub fn shared_scratch(&self) -> usize {
         self.packed_group() * self.groups
     }
 
-    /// f32 elements of scratch for each thread: a chunk's windows.
+    /// Words of scratch for each thread: a chunk's windows, and a panel's sums.
     pub fn thread_scratch(&self) -> usize {
         let mut carver = Carver::measure();
         carver.f32(self.windows.scratch(self.chunks.group));
+        carver.f32(self.sums());
         carver.used()
     }
 
@@ -158,7 +230,7 @@ impl RowsPlan {
             .map(|p| self.packed_phase(p))
             .sum();
         // All panels before are wide.
-        let rows = self.phases[phase].taps.len() * self.inner;
+        let rows = self.phases[phase].words();
         group * self.packed_group() + before + panel * self.kernels.wide.width * rows
     }
 
@@ -177,15 +249,11 @@ impl RowsPlan {
             unsafe { self.pack(arena.get(), shared.get(), group, phase, panel) }
         });
         let chunks = self.chunks.len();
-        let group_units = if self.groups_are_units() {
-            self.groups
-        } else {
-            1
-        };
+        let group_units = self.group_units();
         pool.run(chunks * self.splits * group_units, &|thread, unit| {
             let (rest, split) = (unit / self.splits, unit % self.splits);
             let (group, chunk) = (rest / chunks, rest % chunks);
-            let groups = if self.groups_are_units() {
+            let groups = if group_units > 1 {
                 group..group + 1
             } else {
                 0..self.groups
@@ -196,30 +264,26 @@ impl RowsPlan {
             unsafe {
                 let arena = arena.get();
                 let chunk = self.chunks.get(chunk);
-                let scratch =
-                    Carver::new(threads[thread].get()).f32(self.windows.scratch(self.chunks.group));
-                let mut windows = std::ptr::null();
+                let mut carver = Carver::new(threads[thread].get());
+                let scratch = carver.f32(self.windows.scratch(self.chunks.group));
+                let sums = carver.f32(self.sums());
+                // A group that is a unit has its own place; copied windows hold all groups.
+                let own = if group_units > 1 {
+                    group * self.group_input
+                } else {
+                    0
+                };
+                let input = arena.add(self.input).cast_const().cast();
+                let windows = self
+                    .windows
+                    .get(input, scratch.cast(), [Some(chunk), None], own);
                 for group in groups.clone() {
-                    if group == groups.start {
-                        // A direct group has its own place; copied windows hold all groups.
-                        let own = if self.windows.direct {
-                            group * self.group_input
-                        } else {
-                            0
-                        };
-                        windows = self.windows.get(
-                            arena.add(self.input).cast_const(),
-                            scratch,
-                            chunk,
-                            own,
-                        );
-                    }
-                    let a = if self.windows.direct {
-                        windows
-                    } else {
-                        windows.add(group * self.group_input)
-                    };
-                    self.chunk(arena, a, shared.get(), chunk, group, first..end);
+                    let at = (group - groups.start) * self.group_input;
+                    let a = windows.add(at * self.windows.bring.brought());
+                    self.chunk(arena, a, shared.get(), sums, chunk, group, first..end);
+                }
+                if self.streamed {
+                    fence();
                 }
             }
         });
@@ -235,51 +299,40 @@ impl RowsPlan {
     ) {
         let first = self.panels[panel].0;
         let width = self.width(panel);
-        let columns = width.min(self.columns - first);
-        let WeightStrides { inner, output } = self.weight_strides;
+        let place = group * self.group_weights + first * self.weight_strides.output;
         // SAFETY: the weights' elements by their strides; a panel of the packed filter.
         unsafe {
-            let mut dst = packed.add(self.packed_place(group, phase, panel));
-            let weights = arena.add(self.weights + group * self.group_weights + first * output);
-            for tap in &self.phases[phase].taps {
-                let source = weights.add(tap.weights).cast_const();
-                if output == 1 {
-                    for k in 0..self.inner {
-                        let row = dst.add(k * width);
-                        std::ptr::copy_nonoverlapping(source.add(k * inner), row, columns);
-                        std::slice::from_raw_parts_mut(row.add(columns), width - columns).fill(0.0);
-                    }
-                } else {
-                    for n in 0..width {
-                        for k in 0..self.inner {
-                            *dst.add(k * width + n) = if n < columns {
-                                *source.add(n * output + k * inner)
-                            } else {
-                                0.0
-                            };
-                        }
-                    }
-                }
-                dst = dst.add(self.inner * width);
-            }
+            let weights = arena.add(self.weights).cast::<u8>().cast_const();
+            let source = PanelSource {
+                products: self.products,
+                moves: self.moves,
+                phase: &self.phases[phase],
+                inner: self.inner,
+                strides: self.weight_strides,
+                weights: weights.add(place * self.products.stored()),
+                columns: width.min(self.columns - first),
+                width,
+            };
+            source.pack(packed.add(self.packed_place(group, phase, panel)));
         }
     }
 
     /// The panels of a range, for a chunk and a group whose windows begin at `a`.
+    #[allow(clippy::too_many_arguments)]
     unsafe fn chunk(
         &self,
         arena: *mut f32,
-        a: *const f32,
+        a: *const u8,
         packed: *const f32,
+        sums: *mut f32,
         chunk: Chunk,
         group: usize,
         panels: std::ops::Range<usize>,
     ) {
         // SAFETY: see `run`.
         unsafe {
-            let c = arena.add(
-                self.output
-                    + group * self.group_output
+            let c = arena.add(self.output).cast::<u8>().add(
+                group * self.group_output
                     + chunk.image * self.output_image
                     + chunk.row * self.output_row,
             );
@@ -293,52 +346,104 @@ impl RowsPlan {
                 let pixels = chunk.images * rows * phase.columns;
                 if phase.taps.is_empty() {
                     for output in &phase.outputs[..pixels] {
-                        std::slice::from_raw_parts_mut(c.add(*output), self.columns).fill(0.0);
+                        std::ptr::write_bytes(
+                            c.add(*output),
+                            0,
+                            self.columns * self.element.bytes(),
+                        );
                     }
                     continue;
                 }
                 for panel in panels.clone() {
-                    let mut b = packed.add(self.packed_place(group, i, panel));
-                    for (j, block) in phase.blocks.iter().enumerate() {
-                        self.tiles(a, b, c, block, phase, pixels, panel, j > 0);
-                        let len: usize = block.iter().map(|s| s.len).sum();
-                        b = b.add(len * self.width(panel));
+                    let b = packed.add(self.packed_place(group, i, panel));
+                    if self.element == Element::Bf16 && phase.blocks.len() > 1 {
+                        self.panel_apart(a, b, c, sums, phase, pixels, panel);
+                    } else {
+                        self.panel(a, b, c, phase, pixels, panel);
                     }
                 }
             }
         }
     }
 
-    /// All tiles of a panel and a block of inner indices.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn tiles(
+    /// All tiles of a panel.
+    unsafe fn panel(
         &self,
-        a: *const f32,
+        a: *const u8,
         b: *const f32,
-        c: *mut f32,
-        block: &[Segment],
+        c: *mut u8,
         phase: &Phase,
         pixels: usize,
         panel: usize,
-        accumulate: bool,
+    ) {
+        let (first, wide) = self.panels[panel];
+        let stored = self.element.bytes();
+        let store = match (self.element, self.streamed) {
+            (Element::F32, true) if phase.blocks.len() == 1 => Store::Stream,
+            (Element::F32, _) => Store::F32,
+            (Element::Bf16, true) if wide => Store::StreamBf16,
+            (Element::Bf16, _) => Store::Bf16,
+        };
+        // SAFETY: windows and outputs of the chunk's pixels.
+        unsafe {
+            let c = (c.add(first * stored), phase.outputs.as_slice());
+            self.blocks(a, b, c, phase, pixels, panel, store);
+        }
+    }
+
+    /// All tiles of a panel whose sums are made in scratch and then rounded.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn panel_apart(
+        &self,
+        a: *const u8,
+        b: *const f32,
+        c: *mut u8,
+        sums: *mut f32,
+        phase: &Phase,
+        pixels: usize,
+        panel: usize,
+    ) {
+        let first = self.panels[panel].0;
+        let columns = self.width(panel).min(self.columns - first);
+        // SAFETY: windows and outputs of the chunk's pixels; the sums hold a row of the panel for each.
+        unsafe {
+            let rows = (sums.cast(), self.sum_places.as_slice());
+            self.blocks(a, b, rows, phase, pixels, panel, Store::F32);
+            for (p, output) in phase.outputs.iter().enumerate().take(pixels) {
+                let to = c.add(*output).cast::<u16>().add(first);
+                self.moves
+                    .narrow(to, sums.byte_add(self.sum_places[p]), columns);
+            }
+        }
+    }
+
+    /// All tiles of a panel, block by block of inner indices.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn blocks(
+        &self,
+        a: *const u8,
+        mut b: *const f32,
+        (c, places): (*mut u8, &[usize]),
+        phase: &Phase,
+        pixels: usize,
+        panel: usize,
+        store: Store,
     ) {
         let (first, wide) = self.panels[panel];
         let kernels = self.kernels.panel(wide);
-        let tile = Tile {
-            columns: kernels.width.min(self.columns - first),
-            accumulate,
-        };
-        for (at, size) in kernels.cut(pixels) {
-            let mut rows = [std::ptr::null(); MAX_TILE];
-            let mut outputs = [std::ptr::null_mut(); MAX_TILE];
-            // SAFETY: windows and outputs of the chunk's pixels.
-            unsafe {
-                for m in 0..size.height {
-                    rows[m] = a.add(phase.inputs[at + m]);
-                    outputs[m] = c.add(phase.outputs[at + m] + first);
-                }
-                (size.rows)(rows.as_ptr(), block, b, outputs.as_ptr(), tile);
+        let columns = kernels.width.min(self.columns - first);
+        let (inputs, places) = (&phase.inputs[..pixels], &places[..pixels]);
+        for (j, block) in phase.blocks.iter().enumerate() {
+            let store = if j > 0 { Store::Add } else { store };
+            let tile = Tile { columns, store };
+            for (at, size) in kernels.cut(pixels) {
+                let rows = (a, inputs[at..].as_ptr());
+                let outputs = (c, places[at..].as_ptr());
+                // SAFETY: the caller's; the tables have a place for each of the tile's rows.
+                unsafe { (size.rows)(rows, &block.segments, b, outputs, tile) }
             }
+            // SAFETY: the panel has a row for each word of its blocks.
+            b = unsafe { b.add(block.words * kernels.width) };
         }
     }
 }

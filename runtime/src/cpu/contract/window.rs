@@ -1,6 +1,8 @@
 //! Cutting images into chunks, and copying a chunk's windows into scratch with its padding.
 
-/// Elements of scratch that a chunk's windows may take, so that they stay in the second-level cache.
+use super::operands::Moves;
+
+/// Words of scratch that a chunk's windows may take, so that they stay in the second-level cache.
 const WINDOW_LIMIT: usize = 128 * 1024;
 /// Output pixels of a chunk that make the reading of the filter cheap.
 const PIXELS: usize = 512;
@@ -101,7 +103,7 @@ pub struct Chunk {
 }
 
 impl Chunks {
-    /// Chooses by shape: `window` gives the scratch that some rows of an image need; a band is a multiple of `multiple`.
+    /// Chooses by shape: `window` gives the words of scratch that some rows of an image need; a band is a multiple of `multiple`.
     pub fn choose(
         images: usize,
         rows: usize,
@@ -138,6 +140,18 @@ impl Chunks {
         }
     }
 
+    /// Two chunks where there is one and it can be cut.
+    pub fn halved_if_one(mut self) -> Chunks {
+        if self.len() == 1 {
+            if self.images > 1 {
+                self.group = self.images.div_ceil(2);
+            } else {
+                self.band = self.band.div_ceil(2);
+            }
+        }
+        self
+    }
+
     fn bands(&self) -> usize {
         self.rows.div_ceil(self.band)
     }
@@ -159,7 +173,39 @@ impl Chunks {
     }
 }
 
-/// Where the windows of a chunk lie: in the input itself, or copied with zeros around.
+/// How the elements of windows get into scratch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bring {
+    /// As they are, so many bytes each.
+    Copy(usize),
+    /// From bf16 to f32.
+    Widen,
+    /// The bf16 of two chunks side by side, a word for each place.
+    Pair,
+}
+
+impl Bring {
+    /// Bytes of an element of the input.
+    fn stored(self) -> usize {
+        match self {
+            Bring::Copy(bytes) => bytes,
+            Bring::Widen | Bring::Pair => 2,
+        }
+    }
+
+    /// Bytes of an element of the window.
+    pub fn brought(self) -> usize {
+        match self {
+            Bring::Copy(bytes) => bytes,
+            Bring::Widen | Bring::Pair => 4,
+        }
+    }
+}
+
+/// A chunk, or two side by side.
+pub type Lanes = [Option<Chunk>; 2];
+
+/// Where the windows of a chunk lie: in the input itself, or brought into scratch with zeros around.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows {
     pub image: Image,
@@ -172,23 +218,26 @@ pub struct Windows {
     pub width: usize,
     /// Channels that a window holds: all when direct.
     pub channels: usize,
+    pub bring: Bring,
+    pub moves: Moves,
 }
 
 impl Windows {
     /// `rows` × `columns` outputs per image in chunks of at most `band` rows; windows of `channels` of the input's.
     pub fn new(
         image: Image,
-        vertical: Reach,
-        horizontal: Reach,
+        [vertical, horizontal]: [Reach; 2],
         (rows, columns): (usize, usize),
         band: usize,
         channels: usize,
+        (bring, moves): (Bring, Moves),
     ) -> Windows {
         let inside = |reach: Reach, count: usize, size: usize| {
             reach.low >= 0 && reach.low as usize + reach.extent(count) <= size
         };
-        let direct =
-            inside(vertical, rows, image.height) && inside(horizontal, columns, image.width);
+        let direct = matches!(bring, Bring::Copy(_))
+            && inside(vertical, rows, image.height)
+            && inside(horizontal, columns, image.width);
         Windows {
             image,
             vertical,
@@ -197,6 +246,8 @@ impl Windows {
             height: vertical.extent(band),
             width: horizontal.extent(columns),
             channels: if direct { image.channels } else { channels },
+            bring,
+            moves,
         }
     }
 
@@ -218,83 +269,123 @@ impl Windows {
         }
     }
 
-    /// Scratch for the windows of `images` images.
+    /// Words that an image's window takes.
+    pub fn image_words(&self) -> usize {
+        (self.image_pitch() * self.bring.brought()).div_ceil(4)
+    }
+
+    /// Words of scratch for the windows of `images` images.
     pub fn scratch(&self, images: usize) -> usize {
         if self.direct {
             0
         } else {
-            images * self.image_pitch()
+            (images * self.image_pitch() * self.bring.brought()).div_ceil(4)
         }
     }
 
-    /// The chunk's windows: where they stand in `input`, or copied into `scratch`, from channel `first` on.
+    /// The chunk's windows: where they stand in `input`, or brought into `scratch`, from channel `first` on.
+    /// There are two chunks only for [`Bring::Pair`].
     ///
     /// # Safety
-    /// `input` holds the images, `scratch` what [`scratch`](Self::scratch) says for the chunk's images.
+    /// The machine has the moves' level; `input` holds the images, `scratch` what [`scratch`](Self::scratch) says for the
+    /// chunks' images.
     pub unsafe fn get(
         &self,
-        input: *const f32,
-        scratch: *mut f32,
-        chunk: Chunk,
+        input: *const u8,
+        scratch: *mut u8,
+        lanes: Lanes,
         first: usize,
-    ) -> *const f32 {
-        let top = self.vertical.origin(chunk.row);
-        let left = self.horizontal.low;
-        if self.direct {
-            let pixel =
-                (chunk.image * self.image.height + top as usize) * self.image.width + left as usize;
+    ) -> *const u8 {
+        let (stored, brought) = (self.bring.stored(), self.bring.brought());
+        if let (true, Some(chunk)) = (self.direct, lanes[0]) {
+            let top = self.vertical.origin(chunk.row) as usize;
+            let left = self.horizontal.low as usize;
+            let pixel = (chunk.image * self.image.height + top) * self.image.width + left;
             // SAFETY: direct windows are within the image.
-            return unsafe { input.add(pixel * self.image.channels + first) };
+            return unsafe { input.add((pixel * self.image.channels + first) * stored) };
         }
-        let height = self.vertical.extent(chunk.rows);
-        for i in 0..chunk.images {
-            // SAFETY: the scratch holds a window per image, of at least the chunk's height.
-            unsafe {
-                let source = input.add((chunk.image + i) * self.image.len() + first);
-                let window = scratch.add(i * self.image_pitch());
-                for r in 0..height {
-                    self.copy_row(
-                        source,
-                        window.add(r * self.row_pitch()),
-                        top + r as isize,
-                        left,
-                    );
+        let images = lanes.iter().flatten().map(|c| c.images).max();
+        let height = lanes.iter().flatten().map(|c| c.rows).max();
+        let height = self.vertical.extent(height.unwrap_or(1));
+        for i in 0..images.unwrap_or(0) {
+            for r in 0..height {
+                let rows = lanes.map(|lane| self.row(lane?, i, r));
+                // SAFETY: the scratch holds a window per image, of at least the chunk's height; the rows are in the image.
+                unsafe {
+                    let sides = rows.map(|row| {
+                        let at = row? * self.image.width * self.image.channels;
+                        Some(input.add((at + first) * stored))
+                    });
+                    let at = i * self.image_pitch() + r * self.row_pitch();
+                    self.bring_row(sides, scratch.add(at * brought));
                 }
             }
         }
         scratch
     }
 
+    /// The input row, counted through all images, at row `r` of the window of a chunk's image `i`; `None` for padding.
+    fn row(&self, chunk: Chunk, i: usize, r: usize) -> Option<usize> {
+        let row = self.vertical.origin(chunk.row) + r as isize;
+        let there = i < chunk.images
+            && r < self.vertical.extent(chunk.rows)
+            && row >= 0
+            && (row as usize) < self.image.height;
+        there.then(|| (chunk.image + i) * self.image.height + row as usize)
+    }
+
     /// One row of a window; zeros where the image has none.
-    unsafe fn copy_row(&self, source: *const f32, dst: *mut f32, row: isize, left: isize) {
+    unsafe fn bring_row(&self, sides: [Option<*const u8>; 2], dst: *mut u8) {
         let c = self.channels;
+        let (stored, brought) = (self.bring.stored(), self.bring.brought());
+        let left = self.horizontal.low;
+        // Columns of the window that exist in the image: [begin, end).
+        let mut begin = ((-left).max(0) as usize).min(self.width);
+        let mut end =
+            (self.image.width as isize - left).clamp(begin as isize, self.width as isize) as usize;
+        if sides == [None, None] {
+            (begin, end) = (self.width, self.width);
+        }
         // SAFETY: the row has `width` pixels; only pixels of the image are read.
         unsafe {
-            if row < 0 || row as usize >= self.image.height {
-                std::slice::from_raw_parts_mut(dst, self.width * c).fill(0.0);
-                return;
-            }
-            // Columns of the window that exist in the image: [begin, end).
-            let begin = ((-left).max(0) as usize).min(self.width);
-            let end = (self.image.width as isize - left).clamp(begin as isize, self.width as isize)
-                as usize;
-            std::slice::from_raw_parts_mut(dst, begin * c).fill(0.0);
-            std::slice::from_raw_parts_mut(dst.add(end * c), (self.width - end) * c).fill(0.0);
+            let zero = |from: usize, to: usize| {
+                std::ptr::write_bytes(dst.add(from * c * brought), 0, (to - from) * c * brought);
+            };
+            zero(0, begin);
+            zero(end, self.width);
             if begin == end {
                 return;
             }
-            let x = (begin as isize + left) as usize;
-            let from = source.add((row as usize * self.image.width + x) * self.image.channels);
-            if c == self.image.channels {
-                std::ptr::copy_nonoverlapping(from, dst.add(begin * c), (end - begin) * c);
+            let x = (begin as isize + left) as usize * self.image.channels;
+            let sides = sides.map(|side| Some(side?.add(x * stored)));
+            let dst = dst.add(begin * c * brought);
+            // All channels follow each other, or a run of them from each pixel.
+            let stride = self.image.channels * stored;
+            let (rows, n) = if c == self.image.channels {
+                (1, (end - begin) * c)
             } else {
-                for i in 0..end - begin {
-                    std::ptr::copy_nonoverlapping(
-                        from.add(i * self.image.channels),
-                        dst.add((begin + i) * c),
-                        c,
-                    );
+                (end - begin, c)
+            };
+            match (self.bring, sides) {
+                (Bring::Copy(bytes), [Some(a), _]) if rows == 1 => {
+                    std::ptr::copy_nonoverlapping(a, dst, n * bytes);
                 }
+                (Bring::Copy(4), [Some(a), _]) => {
+                    self.moves.copy((dst.cast(), c), (a, stride), rows, n);
+                }
+                (Bring::Copy(bytes), [Some(a), _]) => {
+                    for r in 0..rows {
+                        let to = dst.add(r * c * bytes);
+                        std::ptr::copy_nonoverlapping(a.add(r * stride), to, n * bytes);
+                    }
+                }
+                (Bring::Widen, [Some(a), _]) => {
+                    self.moves.widen((dst.cast(), c), (a, stride), rows, n);
+                }
+                (Bring::Pair, sides) => {
+                    self.moves.pair((dst.cast(), c), (sides, stride), rows, n);
+                }
+                (_, [None, _]) => std::ptr::write_bytes(dst, 0, rows * n * brought),
             }
         }
     }

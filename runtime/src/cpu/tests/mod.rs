@@ -1,4 +1,5 @@
 //! The device against plain evaluation, at every level and for several numbers of threads.
+mod bf16_contractions;
 mod contractions;
 mod indexed;
 mod loops;

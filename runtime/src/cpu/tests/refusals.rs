@@ -164,6 +164,30 @@ fn bf16_where_a_kernel_needs_f32() {
 }
 
 #[test]
+fn operands_of_two_types() {
+    let mut bench = Bench::default();
+    let a = bench.buffer_of(Element::Bf16, vec![1.0; 4]);
+    let b = bench.buffer(vec![1.0; 4]);
+    let out = bench.buffer(vec![0.0; 4]);
+    bench.kernel(KernelKind::Contraction(Contraction::MatMul {
+        a,
+        b,
+        out,
+        batch: 1,
+        m: 2,
+        n: 2,
+        k: 2,
+        ta: false,
+        tb: false,
+    }));
+    let said = refused(&bench);
+    assert!(
+        said.contains("`b0` of bf16 is multiplied by `b1` of f32"),
+        "{said}"
+    );
+}
+
+#[test]
 fn memory_is_the_arena_and_the_working_memory() {
     let bench = doubling(|_, _| {});
     let needed = |threads| {
