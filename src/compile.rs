@@ -139,7 +139,7 @@ impl Compilation {
                 let program = build(
                     &lowered.graph,
                     &Interface::of(&lowered, self.program.options()),
-                );
+                )?;
                 match format {
                     GraphFormat::Text => kernels::text::text(&program),
                     GraphFormat::Json => json(&kernels::text::json(&program)),

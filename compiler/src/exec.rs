@@ -1,5 +1,7 @@
 //! What runs a lowered graph: the reference on luminal's operators, or a compiled program on a device.
 
+use crate::kernels::ir::KernelProgram;
+
 /// A graph ready to run, with its values from outside.
 ///
 /// Sources are `view/NAME`, `labels`, `param/PATH`, `buffer/PATH`, `state/PATH`, `schedule/NAME` and `step`; unset, they
@@ -19,6 +21,11 @@ pub trait Executor {
 
     /// Runs the graph once.
     fn run(&mut self);
+
+    /// The kernels that a run consists of, if it does.
+    fn kernels(&self) -> Option<&KernelProgram> {
+        None
+    }
 
     /// Reads an output of the last run, or a source's present value, and says whether there is one of this name.
     fn get(&self, name: &str, out: &mut Vec<f32>) -> bool;

@@ -348,6 +348,7 @@ impl Program {
     pub fn options(&self) -> Options {
         Options {
             math: self.train.math,
+            memory: self.train.memory,
         }
     }
 }
@@ -415,6 +416,8 @@ pub struct Train {
     pub accumulate: u64,
     pub drop_last: bool,
     pub math: Math,
+    /// Bytes that the tensors of a step may take.
+    pub memory: Option<u64>,
     pub watch_collapse: bool,
 }
 

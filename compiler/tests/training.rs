@@ -311,12 +311,16 @@ fn settings_not_available_are_refused() {
     for setting in [
         "precision = \"bf16\"",
         "checkpoint = every(epochs(1))",
-        "memory = \"low\"",
         "drop_last = false",
     ] {
         fails(train(setting), "E0406", &["not available yet"]);
     }
     fails(train("precision = \"f16\""), "E0405", &[]);
+    for memory in ["\"low\"", "\"2\"", "\"-1GiB\"", "\"2 gib\"", "\"0KB\""] {
+        let setting = format!("memory = {memory}");
+        fails(train(&setting), "E0405", &["\"2GiB\""]);
+    }
+    fails(train("memory = 2"), "E0405", &["a string"]);
     fails(train("math = \"exact\""), "E0405", &["\"strict\""]);
     fails(train("clip_norm = 0"), "E0405", &[]);
     fails(train("seed = \"a\""), "E0405", &["the string \"a\""]);

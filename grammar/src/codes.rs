@@ -203,6 +203,7 @@ codes! {
     E0701 Device "not enough memory"
     E0702 Device "the compiled program is not valid"
     E0703 Device "a tensor is too large for a device"
+    E0704 Device "a step needs more than `memory` allows"
     E0750 Device "there is no such device"
     E0751 Device "the comparison cannot run"
     // E08: training

@@ -7,6 +7,7 @@ use crate::resolved;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sslc_grammar::span::Sources;
 use sslc_runtime::data;
+use sslc_runtime::device::Target;
 use sslc_runtime::train::directory::RunDirectory;
 use sslc_runtime::train::{Ending, Event, Observer, Subject, train};
 use sslc_runtime::views::batch_too_large;
@@ -39,9 +40,12 @@ pub fn run(
         return Err(batch_too_large(program.train.batch, images).into());
     }
     let path = out.map_or_else(|| default_directory(&program.name), Path::to_owned);
-    let graph = compilation.emit(Stage::Kernels, GraphFormat::Text)?;
     let mut files = resolved::files(&compilation, &spec.overrides);
-    files.push((PathBuf::from("graph.txt"), graph));
+    if let Target::Reference = target {
+        // It runs no kernels; a device writes those that it runs.
+        let graph = compilation.emit(Stage::Kernels, GraphFormat::Text)?;
+        files.push((PathBuf::from("graph.txt"), graph));
+    }
     let mut directory = RunDirectory::create(&path, &files)?;
     print(&format!(
         "{}: {} training images, {} parameters, {} steps of {}\n",

@@ -283,6 +283,7 @@ impl<'a> Elab<'a> {
                 accumulate: train.accumulate,
                 drop_last: true,
                 math: train.math,
+                memory: train.memory,
                 watch_collapse: train.watch_collapse,
             },
             eval: Evaluation {

@@ -48,7 +48,10 @@ pub const TRAIN_KEYS: &[TrainKey] = &[
     ),
     key("precision", "\"f32\"."),
     key("checkpoint", "When to save the state of the training."),
-    key("memory", "How memory is saved."),
+    key(
+        "memory",
+        "Most that the tensors of a step may take: \"2GiB\".",
+    ),
     key(
         "math",
         "\"fast\" (if left out): algorithms with fewer products; or \"strict\".",
@@ -108,6 +111,7 @@ pub struct TrainSettings {
     pub accumulate: u64,
     pub watch_collapse: bool,
     pub math: Math,
+    pub memory: Option<u64>,
 }
 
 impl<'a> Elab<'a> {
@@ -419,6 +423,7 @@ impl<'a> Elab<'a> {
         };
         let accumulate = self.whole_setting(block, "accumulate", 1);
         let math = self.math_setting(block);
+        let memory = self.memory_setting(block);
         let watch_collapse = self.flag_setting(block, "watch_collapse", true);
         let accumulate = accumulate.map(|a| a.map_or(1, |(n, _)| n));
         let length = match (data, &accumulate) {
@@ -433,6 +438,7 @@ impl<'a> Elab<'a> {
                 accumulate: accumulate?,
                 watch_collapse: watch_collapse?.0,
                 math: math?,
+                memory: memory?,
             }),
             _ => Err(Reported),
         }
@@ -441,17 +447,13 @@ impl<'a> Elab<'a> {
     /// Settings that the language knows but this version cannot honour are refused, not ignored.
     fn refused_settings(&mut self, block: &TrainBlock<'a>) -> bool {
         let mut failed = false;
-        for (name, help) in [
-            (
-                "checkpoint",
+        if let Some(span) = block.span("checkpoint") {
+            self.not_yet(
+                "`checkpoint`",
+                span,
                 "leave it out: the encoder is saved when the training ends or stops",
-            ),
-            ("memory", "leave it out"),
-        ] {
-            if let Some(span) = block.span(name) {
-                self.not_yet(&format!("`{name}`"), span, help);
-                failed = true;
-            }
+            );
+            failed = true;
         }
         match self.setting(block, "precision") {
             Ok(Some((Value::Str(word), span))) => match &*word {
@@ -505,6 +507,22 @@ impl<'a> Elab<'a> {
                 )),
             },
             Some((other, span)) => Err(self.setting_kind("math", "a string", &other, span)),
+        }
+    }
+
+    fn memory_setting(&mut self, block: &TrainBlock<'a>) -> R<Option<u64>> {
+        match self.setting(block, "memory")? {
+            None => Ok(None),
+            Some((Value::Str(word), span)) => match bytes(&word) {
+                Some(bytes) => Ok(Some(bytes)),
+                None => Err(self.setting_range(
+                    "memory",
+                    &format!("\"{word}\""),
+                    "a size such as \"2GiB\", in KiB, MiB, GiB, KB, MB or GB",
+                    span,
+                )),
+            },
+            Some((other, span)) => Err(self.setting_kind("memory", "a string", &other, span)),
         }
     }
 
@@ -601,4 +619,22 @@ impl<'a> Elab<'a> {
             .help("make the batch smaller"),
         )
     }
+}
+
+/// `2GiB`, `1.5 GB`: a number above 0 and a unit.
+fn bytes(text: &str) -> Option<u64> {
+    let at = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = text.split_at(at);
+    let unit: u64 = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    let number: f64 = number.trim_end().parse().ok()?;
+    let bytes = number * unit as f64;
+    (bytes >= 1.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
 }

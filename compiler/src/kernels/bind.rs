@@ -23,6 +23,8 @@ pub struct Bound {
     /// Per kernel, buffers read and written.
     pub reads: Vec<Vec<usize>>,
     pub writes: Vec<Vec<usize>>,
+    /// Kernels that make a value again which was let go.
+    pub again: BTreeSet<usize>,
 }
 
 /// Whether a source is kept from step to step.

@@ -1,5 +1,6 @@
 //! From a lowered graph to a planned kernel program.
 
+use super::arrange::{Arranged, arrange};
 use super::assemble::{Draft, assemble};
 use super::bind::{Bound, bind};
 use super::choose::choose;
@@ -7,16 +8,17 @@ use super::dag::{Dag, import};
 use super::fuse::cluster;
 use super::ir::{BufferKind, Kernel, KernelKind, KernelProgram};
 use super::keep::{keep, live};
-use super::plan::plan;
-use super::schedule::schedule;
 use crate::lower::{Lowered, Note};
 use crate::program::Math;
 use luminal::graph::{Graph, NodeIndex};
+use sslc_grammar::diag::Diagnostic;
 
 /// What the spec says of how kernels are made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     pub math: Math,
+    /// Bytes that the arena may take; values are made again until it fits.
+    pub memory: Option<u64>,
 }
 
 /// What of a lowered graph the kernels need to know beside the graph.
@@ -44,7 +46,10 @@ impl Interface {
 }
 
 /// Imports, fuses, schedules and plans a graph that lowering made.
-pub fn build(graph: &Graph, interface: &Interface) -> KernelProgram {
+///
+/// # Errors
+/// E0704 where the arena does not fit into the memory that is allowed.
+pub fn build(graph: &Graph, interface: &Interface) -> Result<KernelProgram, Diagnostic> {
     let dag = import(graph, &interface.outputs);
     let outputs: Vec<usize> = dag.ports.iter().map(|(_, id)| *id).collect();
     let units = cluster(&dag);
@@ -59,14 +64,19 @@ pub fn build(graph: &Graph, interface: &Interface) -> KernelProgram {
     for draft in &mut bound.drafts {
         choose(&mut draft.kind, interface.options.math);
     }
-    let order = schedule(&bound);
-    let arena_len = plan(&mut bound, &order);
-    let program = finish(bound, &order, arena_len, &names);
+    let arranged = arrange(&bound, interface.options.memory)?;
+    let program = finish(arranged, &names);
     debug_assert_eq!(super::verify::verify(&program), Vec::<String>::new());
-    program
+    Ok(program)
 }
 
-fn finish(mut bound: Bound, order: &[usize], arena_len: usize, names: &Names) -> KernelProgram {
+fn finish(arranged: Arranged, names: &Names) -> KernelProgram {
+    let Arranged {
+        mut bound,
+        order,
+        arena_len,
+        ..
+    } = arranged;
     let kernels = order
         .iter()
         .map(|k| {
@@ -77,7 +87,10 @@ fn finish(mut bound: Bound, order: &[usize], arena_len: usize, names: &Names) ->
             }
         })
         .collect();
+    let again = order.iter().enumerate();
+    let again = again.filter(|(_, k)| bound.again.contains(k));
     KernelProgram {
+        again: again.map(|(at, _)| at).collect(),
         buffers: bound.buffers,
         kernels,
         arena_len,
@@ -151,6 +164,13 @@ impl Names<'_> {
         } else {
             ops.join("+")
         };
-        name.map_or(ops.clone(), |name| format!("{ops} {name}"))
+        let again = if bound.again.contains(&kernel) {
+            "again: "
+        } else {
+            ""
+        };
+        name.map_or(format!("{again}{ops}"), |name| {
+            format!("{again}{ops} {name}")
+        })
     }
 }

@@ -13,6 +13,7 @@ use luminal::prelude::ShapeTracker;
 use luminal::tensor::Tensor;
 use sslc_grammar::diag::Diagnostic;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -58,7 +59,8 @@ pub struct KernelCompiler<'a> {
 
 impl Compiler for &KernelCompiler<'_> {
     fn compile<T: ToIdsMut>(&self, graph: &mut luminal::graph::Graph, _: T) {
-        let loaded = self.device.load(Rc::new(build(graph, &self.interface)));
+        let built = build(graph, &self.interface);
+        let loaded = built.and_then(|program| self.device.load(Rc::new(program)));
         if let Ok(loaded) = &loaded {
             graph.graph = MainGraph::default();
             graph.tensors.clear();
@@ -84,13 +86,15 @@ pub struct Compiled {
     loaded: Rc<dyn Loaded>,
     /// The graph's outputs with the shapes they have there: a kernel may write one in another shape of the same elements.
     outputs: Vec<(String, Vec<usize>)>,
+    /// The buffers that the host sets or reads.
+    names: HashMap<String, BufferId>,
 }
 
 impl Compiled {
     /// Lowers, compiles and loads a verified core graph.
     ///
     /// # Errors
-    /// When the device has no room, or no form for a kernel.
+    /// When the device has no room, or no form for a kernel; E0704 where the limit on memory cannot be kept.
     pub fn new(
         graph: &Graph,
         options: Options,
@@ -106,14 +110,18 @@ impl Compiled {
             result: RefCell::new(None),
         };
         lowered.graph.compile(&compiler, ());
-        match compiler.result.into_inner() {
-            Some(loaded) => Ok(Compiled {
-                graph: lowered.graph,
-                loaded: loaded?,
-                outputs,
-            }),
-            None => unreachable!("luminal compiles when asked to"),
-        }
+        let Some(loaded) = compiler.result.into_inner() else {
+            unreachable!("luminal compiles when asked to")
+        };
+        let loaded = loaded?;
+        let buffers = loaded.program().buffers.iter().zip(0..);
+        let named = buffers.filter(|(b, _)| b.kind != BufferKind::Temporary);
+        Ok(Compiled {
+            graph: lowered.graph,
+            names: named.map(|(b, i)| (b.name.clone(), BufferId(i))).collect(),
+            loaded,
+            outputs,
+        })
     }
 
     pub fn program(&self) -> &KernelProgram {
@@ -136,9 +144,9 @@ impl Compiled {
     }
 
     fn find(&self, name: &str, of: impl Fn(BufferKind) -> bool) -> Option<(BufferId, usize)> {
-        let buffers = &self.program().buffers;
-        let at = buffers.iter().position(|b| of(b.kind) && b.name == name)?;
-        Some((BufferId(at as u32), buffers[at].len()))
+        let id = *self.names.get(name)?;
+        let buffer = &self.program().buffers[id.0 as usize];
+        of(buffer.kind).then(|| (id, buffer.len()))
     }
 }
 
@@ -166,6 +174,10 @@ impl Executor for Compiled {
 
     fn run(&mut self) {
         self.graph.execute();
+    }
+
+    fn kernels(&self) -> Option<&KernelProgram> {
+        Some(self.program())
     }
 
     fn get(&self, name: &str, out: &mut Vec<f32>) -> bool {

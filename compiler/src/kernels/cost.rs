@@ -1,13 +1,13 @@
 //! What kernels cost: operations and bytes, the numbers behind every claim about speed.
 
 use super::ir::{
-    Access, Combine, Contraction, Indexed, Inst, Kernel, KernelKind, KernelProgram, LoopKernel,
+    Access, Combine, Contraction, Indexed, Inst, KernelKind, KernelProgram, LoopKernel,
 };
 
 impl KernelProgram {
     /// Floating-point operations of a kernel: a multiply-add counts two, every other instruction of a body one.
     pub fn flops(&self, kernel: usize) -> u64 {
-        flops(&self.kernels[kernel])
+        flops(&self.kernels[kernel].kind)
     }
 
     /// Bytes a kernel reads and writes, each element of a tensor once.
@@ -46,12 +46,19 @@ impl KernelProgram {
 
     /// Floating-point operations of the whole program.
     pub fn total_flops(&self) -> u64 {
-        self.kernels.iter().map(flops).sum()
+        self.kernels.iter().map(|k| flops(&k.kind)).sum()
     }
 }
 
-fn flops(kernel: &Kernel) -> u64 {
-    match &kernel.kind {
+/// Seconds that so many operations and bytes take at least on a small processor: what kernels are weighed by where the
+/// compiler chooses. Two cores with AVX-512 do 200 GFLOP/s and move 32 GB/s.
+pub fn seconds(flops: u64, bytes: u64) -> f64 {
+    (flops as f64 / 200e9).max(bytes as f64 / 32e9)
+}
+
+/// Floating-point operations of a kernel.
+pub fn flops(kernel: &KernelKind) -> u64 {
+    match kernel {
         KernelKind::Loop(kernel) => {
             let points: u64 = kernel.shape.iter().map(|d| *d as u64).product();
             let body = kernel

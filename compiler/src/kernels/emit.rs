@@ -192,7 +192,7 @@ fn operands(inst: &Inst) -> Vec<Reg> {
 }
 
 /// Drops instructions whose value nothing uses.
-fn remove_dead(kernel: &mut LoopKernel) {
+pub fn remove_dead(kernel: &mut LoopKernel) {
     let mut used = vec![false; kernel.body.len()];
     kernel
         .outputs

@@ -18,6 +18,8 @@ pub struct KernelProgram {
     pub kernels: Vec<Kernel>,
     /// Length of the arena in words of 4 bytes.
     pub arena_len: usize,
+    /// Kernels that make a value again which was let go to save memory, ascending.
+    pub again: Vec<usize>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -130,6 +132,16 @@ pub struct LoopKernel {
     /// SSA: an instruction's register is its index, and it reads only registers before it.
     pub body: Vec<Inst>,
     pub outputs: Vec<LoopOutput>,
+}
+
+impl LoopKernel {
+    /// The places it loads from.
+    pub fn loads(&self) -> impl Iterator<Item = &Access> {
+        self.body.iter().filter_map(|inst| match inst {
+            Inst::Load(access) => Some(access),
+            _ => None,
+        })
+    }
 }
 
 /// A register of a loop body: the index of the instruction that sets it.

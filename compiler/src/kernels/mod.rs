@@ -1,13 +1,15 @@
 //! Kernels: the IR that is made of the luminal graph, fused and planned, and run by a device.
 //!
-//! - [`ir`]: the kernel IR. [`cost`]: its operations and bytes. [`text`]: its text forms. [`verify`]: its checks.
+//! - [`ir`]: the kernel IR. [`cost`]: its operations and bytes. [`text`]: its text forms, [`summary`]: the memory plan's. [`verify`]: its checks.
 //! - [`device`]: what a device must do to run it. [`interp`]: a device for tests. [`naive`]: contractions, windows and
 //!   indexed moves, computed plainly.
 //! - [`compile`]: our luminal compiler, and the program that luminal runs.
 //! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces, and
 //!   [`reductions`] in a row made one),
 //!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`bind`] gives them buffers,
-//!   [`choose`] settles how each contraction is computed, [`schedule`] orders them, [`plan`] places the buffers. [`bits`]: sets for them.
+//!   [`choose`] settles how each contraction is computed, [`arrange`] takes the best of some arrangements: [`schedule`] orders
+//!   the kernels, [`recompute`] lets values go that are made again, [`plan`] places the buffers. [`bits`]: sets for them.
+pub mod arrange;
 pub mod assemble;
 pub mod bind;
 pub mod bits;
@@ -24,9 +26,11 @@ pub mod ir;
 pub mod keep;
 pub mod naive;
 pub mod plan;
+pub mod recompute;
 pub mod reductions;
 pub mod schedule;
 pub mod space;
+pub mod summary;
 pub mod text;
 pub mod verify;
 

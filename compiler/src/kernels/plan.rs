@@ -5,7 +5,7 @@
 //! output takes the place of an input of the same element type that dies there and is read at the places written.
 
 use super::bind::Bound;
-use super::ir::{Access, BufferKind, Combine, Inst, KernelKind};
+use super::ir::{Access, Buffer, BufferKind, Combine, Inst, KernelKind};
 use std::cmp::Reverse;
 
 /// Places are multiples of this many words: 64 bytes.
@@ -19,8 +19,9 @@ struct Slot {
     offset: usize,
 }
 
-fn aligned(len: usize) -> usize {
-    len.next_multiple_of(ALIGNMENT)
+/// Words of the arena that a buffer takes.
+pub fn room(buffer: &Buffer) -> usize {
+    buffer.words().next_multiple_of(ALIGNMENT)
 }
 
 /// Sets every buffer's offset for kernels in this order; returns the arena's length.
@@ -32,7 +33,7 @@ pub fn plan(bound: &mut Bound, order: &[usize]) -> usize {
         .filter(|b| b.kind != BufferKind::Temporary)
     {
         buffer.offset = end;
-        end += aligned(buffer.words());
+        end += room(buffer);
     }
     let lifetimes = lifetimes(bound, order);
     let (mut slots, slot_of) = share_places(bound, order, &lifetimes);
@@ -88,7 +89,7 @@ fn share_places(
                 Some((_, slot)) => slot,
                 None => {
                     slots.push(Slot {
-                        len: aligned(buffer.words()),
+                        len: room(buffer),
                         first: at,
                         last,
                         offset: 0,

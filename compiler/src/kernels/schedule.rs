@@ -4,16 +4,21 @@ use super::bind::Bound;
 use super::ir::{Buffer, BufferKind};
 use std::collections::BTreeSet;
 
-/// Kernels in the order they run: the better of two orders by the peak of live temporaries, the given one on a tie.
-pub fn schedule(bound: &Bound) -> Vec<usize> {
-    let given = topological(bound, |_, ready| ready.first().copied());
+/// Orders to choose from: the given one, and that of least growth where it is another.
+pub fn orders(bound: &Bound) -> Vec<Vec<usize>> {
+    let given = in_order(bound);
     let greedy = topological(bound, |state, ready| {
         ready.iter().copied().min_by_key(|k| (state.growth(*k), *k))
     });
-    match peak(bound, &greedy) < peak(bound, &given) {
-        true => greedy,
-        false => given,
+    match greedy == given {
+        true => vec![given],
+        false => vec![given, greedy],
     }
+}
+
+/// The given order, changed where a kernel must wait for a later one.
+pub fn in_order(bound: &Bound) -> Vec<usize> {
+    topological(bound, |_, ready| ready.first().copied())
 }
 
 /// What is live while kernels are being ordered.
@@ -86,20 +91,4 @@ fn topological(
         "kernels wait for one another in a circle"
     );
     order
-}
-
-/// The most words of temporaries that are live at once.
-pub fn peak(bound: &Bound, order: &[usize]) -> i64 {
-    let mut state = State::new(bound);
-    let (mut live, mut peak) = (0, 0);
-    for kernel in order {
-        let made: i64 = bound.writes[*kernel]
-            .iter()
-            .map(|b| size(&bound.buffers[*b]))
-            .sum();
-        peak = peak.max(live + made);
-        live += state.growth(*kernel);
-        state.run(*kernel);
-    }
-    peak
 }

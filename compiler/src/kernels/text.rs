@@ -5,10 +5,10 @@
 
 use super::choose::{Pass, work};
 use super::ir::{
-    Access, Algorithm, Binary, BufferId, BufferKind, Combine, Contraction, ConvShape, Element,
-    Indexed, Inst,
+    Access, Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Element, Indexed, Inst,
 };
 use super::ir::{KernelKind, KernelProgram, LoopKernel, Reg, Unary, Window};
+use super::summary::plan_text;
 use super::verify::touched;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -79,7 +79,7 @@ fn tensor(program: &KernelProgram, buffer: BufferId) -> String {
 }
 
 /// A buffer's name with its number, which tells apart tensors of one name, and its element type unless it is f32.
-fn reference(program: &KernelProgram, id: BufferId) -> String {
+pub fn reference(program: &KernelProgram, id: BufferId) -> String {
     let buffer = &program.buffers[id.0 as usize];
     match buffer.element {
         Element::F32 => format!("{}@{}", buffer.name, id.0),
@@ -366,80 +366,5 @@ fn fixed_text(program: &KernelProgram, kind: &KernelKind) -> String {
                 )
             }
         },
-    }
-}
-
-/// Live temporaries, largest first, at the kernel where they take the most room.
-pub fn peak(program: &KernelProgram) -> (usize, Vec<usize>) {
-    let mut life: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
-    for (k, kernel) in program.kernels.iter().enumerate() {
-        let (reads, writes) = touched(kernel);
-        for b in reads.iter().chain(&writes).map(|b| b.0 as usize) {
-            if program.buffers[b].kind == BufferKind::Temporary {
-                life.entry(b).or_insert((k, k)).1 = k;
-            }
-        }
-    }
-    let mut change = vec![0i64; program.kernels.len() + 1];
-    for (b, (first, last)) in &life {
-        change[*first] += program.buffers[*b].words() as i64;
-        change[*last + 1] -= program.buffers[*b].words() as i64;
-    }
-    let (mut live, mut most, mut at) = (0, 0, 0);
-    for (k, change) in change.iter().enumerate() {
-        live += change;
-        if live > most {
-            (most, at) = (live, k);
-        }
-    }
-    let mut held: Vec<usize> = life
-        .iter()
-        .filter(|(_, (first, last))| *first <= at && at <= *last)
-        .map(|(b, _)| *b)
-        .collect();
-    held.sort_by_key(|b| (std::cmp::Reverse(program.buffers[*b].bytes()), *b));
-    (at, held)
-}
-
-fn plan_text(out: &mut String, program: &KernelProgram) {
-    let of = |kind: BufferKind| -> usize {
-        program
-            .buffers
-            .iter()
-            .filter(|b| b.kind == kind)
-            .map(|b| b.bytes())
-            .sum()
-    };
-    let (inputs, states, outputs) = (
-        of(BufferKind::Input),
-        of(BufferKind::State),
-        of(BufferKind::Output),
-    );
-    let _ = writeln!(
-        out,
-        "arena: {} bytes in {} buffers",
-        4 * program.arena_len,
-        program.buffers.len()
-    );
-    let _ = writeln!(
-        out,
-        "  inputs {} bytes, states {} bytes, outputs {} bytes",
-        inputs, states, outputs
-    );
-    let (at, held) = peak(program);
-    let live: usize = held.iter().map(|b| program.buffers[*b].bytes()).sum();
-    let _ = writeln!(out, "  most temporaries at kernel {at}: {live} bytes");
-    for b in held.iter().take(12) {
-        let buffer = &program.buffers[*b];
-        let _ = writeln!(
-            out,
-            "    {} {:?} at {}",
-            reference(program, BufferId(*b as u32)),
-            buffer.shape,
-            buffer.offset
-        );
-    }
-    if held.len() > 12 {
-        let _ = writeln!(out, "    and {} smaller", held.len() - 12);
     }
 }

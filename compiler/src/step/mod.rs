@@ -24,6 +24,8 @@ pub struct Step {
     pub state: Vec<StateDecl>,
     /// All schedules the graph reads, by name: the program's and those of bias corrections.
     pub schedules: BTreeMap<String, Schedule>,
+    /// Parameters that the loss gives a gradient, as indices into [`Program::parameters`].
+    pub trained: Vec<usize>,
 }
 
 /// What part of training a graph is.
@@ -33,43 +35,60 @@ pub enum Part {
     Whole,
     /// With `accumulate = n`: forward and gradients, whose n-th part is added to the accumulators.
     Accumulate,
-    /// With `accumulate = n`: the update from the accumulators, which it clears.
-    Update,
 }
 
 /// Builds a part of the training step; with `gradients`, `grad/PATH` of every trained parameter is an output.
 pub fn build(program: &Program, part: Part, with_gradients: bool) -> Step {
-    let mut b = match part {
-        Part::Whole | Part::Accumulate => Builder::from_graph(program.forward.clone()),
-        Part::Update => Builder::new(),
-    };
-    let mut state = Vec::new();
-    let mut schedules = program.schedules.clone();
-    let mut grads = match part {
-        Part::Whole | Part::Accumulate => trained_gradients(&mut b, program),
-        Part::Update => accumulated(&mut b, program, &mut state),
-    };
+    let mut b = Builder::from_graph(program.forward.clone());
+    let grads = trained_gradients(&mut b, program);
     if with_gradients {
         for (index, grad) in &grads {
             b.output(format!("grad/{}", program.parameters[*index].path), *grad);
         }
     }
-    if part == Part::Accumulate {
-        accumulate(&mut b, program, &grads, &mut state);
-    } else {
-        if let Some(limit) = program.train.clip_norm {
-            clip(&mut b, &mut grads, limit);
+    match part {
+        Part::Whole => finish(b, program, grads, Vec::new()),
+        Part::Accumulate => {
+            let mut state = Vec::new();
+            accumulate(&mut b, program, &grads, &mut state);
+            Step {
+                graph: simplify(&b.graph),
+                state,
+                schedules: program.schedules.clone(),
+                trained: grads.into_iter().map(|(index, _)| index).collect(),
+            }
         }
-        let updated = optimizer::update(&mut b, program, &grads, &mut state, &mut schedules);
-        average(&mut b, program, &updated);
-        for (path, value) in &updated {
-            b.output(format!("param/{path}"), *value);
-        }
+    }
+}
+
+/// With `accumulate = n`: the update of parameters from their accumulators, which it clears.
+pub fn update(program: &Program, trained: &[usize]) -> Step {
+    let (mut b, mut state) = (Builder::new(), Vec::new());
+    let grads = accumulated(&mut b, program, trained, &mut state);
+    finish(b, program, grads, state)
+}
+
+/// Adds what follows the gradients: optimizer and moving averages.
+fn finish(
+    mut b: Builder,
+    program: &Program,
+    mut grads: Vec<(usize, ValueId)>,
+    mut state: Vec<StateDecl>,
+) -> Step {
+    let mut schedules = program.schedules.clone();
+    if let Some(limit) = program.train.clip_norm {
+        clip(&mut b, &mut grads, limit);
+    }
+    let updated = optimizer::update(&mut b, program, &grads, &mut state, &mut schedules);
+    average(&mut b, program, &updated);
+    for (path, value) in &updated {
+        b.output(format!("param/{path}"), *value);
     }
     Step {
         graph: simplify(&b.graph),
         state,
         schedules,
+        trained: grads.into_iter().map(|(index, _)| index).collect(),
     }
 }
 
@@ -144,25 +163,22 @@ fn accumulate(
     }
 }
 
-/// The accumulators as gradients; their next value is 0. Parameters are those that the forward pass gives gradients.
+/// The accumulators as gradients; their next value is 0.
 fn accumulated(
     b: &mut Builder,
     program: &Program,
+    trained: &[usize],
     state: &mut Vec<StateDecl>,
 ) -> Vec<(usize, ValueId)> {
-    let mut forward = Builder::from_graph(program.forward.clone());
-    let reached = trained_gradients(&mut forward, program);
-    reached
-        .into_iter()
-        .map(|(index, _)| {
-            let p = &program.parameters[index];
-            let path = accumulator(p, state);
-            let grad = b.state(&path, &p.shape);
-            let zero = b.full(&crate::core::graph::Type::f32(&p.shape), 0.0);
-            b.output(format!("state/{path}"), zero);
-            (index, grad)
-        })
-        .collect()
+    let gradient = |index: &usize| {
+        let p = &program.parameters[*index];
+        let path = accumulator(p, state);
+        let grad = b.state(&path, &p.shape);
+        let zero = b.full(&crate::core::graph::Type::f32(&p.shape), 0.0);
+        b.output(format!("state/{path}"), zero);
+        (*index, grad)
+    };
+    trained.iter().map(gradient).collect()
 }
 
 /// Scales all gradients by min(1, limit / (norm + 1e-6)), as PyTorch's `clip_grad_norm_`.

@@ -21,19 +21,28 @@ impl RunDirectory {
     /// When it cannot be made or written.
     pub fn create(path: &Path, files: &[(PathBuf, String)]) -> Result<RunDirectory, Diagnostic> {
         fs::create_dir_all(path).map_err(|e| cannot_write(path, &e.to_string()))?;
-        for (place, text) in files {
-            let file = path.join(place);
-            if let Some(folder) = file.parent() {
-                fs::create_dir_all(folder).map_err(|e| cannot_write(folder, &e.to_string()))?;
-            }
-            write_atomically(&file, text.as_bytes())?;
-        }
         let metrics = path.join("metrics.jsonl");
         let file = File::create(&metrics).map_err(|e| cannot_write(&metrics, &e.to_string()))?;
-        Ok(RunDirectory {
+        let directory = RunDirectory {
             path: path.to_owned(),
             metrics: BufWriter::new(file),
-        })
+        };
+        for (place, text) in files {
+            directory.add(place, text)?;
+        }
+        Ok(directory)
+    }
+
+    /// Writes a text at a place in the directory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add(&self, place: &Path, text: &str) -> Result<(), Diagnostic> {
+        let file = self.path.join(place);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(|e| cannot_write(folder, &e.to_string()))?;
+        }
+        write_atomically(&file, text.as_bytes())
     }
 
     pub fn path(&self) -> &Path {

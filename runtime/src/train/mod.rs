@@ -24,7 +24,7 @@ use sslc_compiler::program::Program;
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -125,6 +125,9 @@ pub fn train(
     check_labels(program, &dataset)?;
     let initial = init::values(program);
     let mut stepper = Stepper::new(program, target, &initial, false)?;
+    if let Some(text) = stepper.kernels_text() {
+        directory.add(Path::new("graph.txt"), &text)?;
+    }
     let train = Arc::new(dataset.train);
     let mut knn = KnnEvaluator::new(
         program,
@@ -382,8 +385,7 @@ pub fn feed(stepper: &mut Stepper, program: &Program, batch: &Batch) {
         stepper.set_view(&view.name, data);
     }
     if let Some(labels) = &batch.labels {
-        let labels: Vec<f32> = labels.iter().map(|l| *l as f32).collect();
-        stepper.set_labels(&labels);
+        stepper.set_classes(labels);
     }
 }
 

@@ -1,22 +1,41 @@
 //! One training step after another on a device.
+//!
+//! Invariant: on a device, a step and what is set and read around it allocate nothing.
 
 use super::init::Values;
 use crate::device::Target;
 use sslc_compiler::exec::Executor;
+use sslc_compiler::kernels::text::text;
 use sslc_compiler::program::{Program, Schedule};
-use sslc_compiler::step::{self, Part, Step};
+use sslc_compiler::step::{self, Part};
 use sslc_grammar::diag::Diagnostic;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// The compiled training step of a program, with its parameters, buffers and optimizer state.
 pub struct Stepper {
     seed_step: u64,
-    schedules: BTreeMap<String, Schedule>,
+    /// By name, with the source that each sets.
+    schedules: BTreeMap<String, (String, Schedule)>,
+    /// The source of each view.
+    views: BTreeMap<String, String>,
     /// Forward and gradients; the update as well where nothing is accumulated.
     forward: Box<dyn Executor>,
-    /// With `accumulate = n`: the update, and the n.
-    update: Option<(Box<dyn Executor>, u64)>,
+    update: Option<Update>,
     micro: u64,
+    labels: Vec<f32>,
+    /// What was read last.
+    value: RefCell<Vec<f32>>,
+}
+
+/// With `accumulate = n`: the update from the accumulators.
+struct Update {
+    executor: Box<dyn Executor>,
+    /// Micro-batches before it.
+    every: u64,
+    /// Sources that it takes over before it runs, and those that it gives back.
+    takes: Vec<String>,
+    gives: Vec<String>,
 }
 
 impl Stepper {
@@ -36,29 +55,43 @@ impl Stepper {
         } else {
             Part::Whole
         };
-        let Step {
-            graph, schedules, ..
-        } = step::build(program, part, gradients);
-        let mut forward = target.compile(&graph, program.options())?;
+        let step = step::build(program, part, gradients);
+        let mut forward = target.compile(&step.graph, program.options())?;
         set_values(forward.as_mut(), program, initial);
-        let mut all_schedules = schedules;
+        let mut schedules = step.schedules;
         let mut update = None;
         if accumulate > 1 {
-            let Step {
-                graph, schedules, ..
-            } = step::build(program, Part::Update, false);
-            let mut executor = target.compile(&graph, program.options())?;
+            let step = step::update(program, &step.trained);
+            let mut executor = target.compile(&step.graph, program.options())?;
             set_values(executor.as_mut(), program, initial);
-            all_schedules.extend(schedules);
-            update = Some((executor, accumulate));
+            schedules.extend(step.schedules);
+            update = Some(Update::new(forward.as_ref(), executor, accumulate));
         }
+        let source = |(name, schedule)| {
+            let source = format!("schedule/{name}");
+            (name, (source, schedule))
+        };
+        let view = |name: &str| (name.to_owned(), format!("view/{name}"));
         Ok(Stepper {
             seed_step: 0,
-            schedules: all_schedules,
+            schedules: schedules.into_iter().map(source).collect(),
+            views: program.views.iter().map(|v| view(&v.name)).collect(),
             forward,
             update,
             micro: 0,
+            labels: Vec::with_capacity(program.train.batch),
+            value: RefCell::new(Vec::new()),
         })
+    }
+
+    /// The kernels of a step as text; `None` where the device has none.
+    pub fn kernels_text(&self) -> Option<String> {
+        let mut out = text(self.forward.kernels()?);
+        if let Some(update) = &self.update {
+            out.push_str(&format!("# after {} of these\n", update.every));
+            out.push_str(&text(update.executor.kernels()?));
+        }
+        Some(out)
     }
 
     /// Places the next step at `k` in the schedules.
@@ -73,12 +106,21 @@ impl Stepper {
 
     /// Sets a view [B, H, W, C]; a view that no output depends on is passed over.
     pub fn set_view(&mut self, name: &str, data: &[f32]) {
-        self.forward.set(&format!("view/{name}"), data);
+        if let Some(source) = self.views.get(name) {
+            self.forward.set(source, data);
+        }
     }
 
     /// Sets the labels [B]; passed over where the spec does not use them.
     pub fn set_labels(&mut self, labels: &[f32]) {
         self.forward.set("labels", labels);
+    }
+
+    /// Sets the labels from classes [B].
+    pub fn set_classes(&mut self, classes: &[u32]) {
+        self.labels.clear();
+        self.labels.extend(classes.iter().map(|c| *c as f32));
+        self.forward.set("labels", &self.labels);
     }
 
     /// Runs one (micro-)step. True where an optimizer step was completed.
@@ -87,17 +129,16 @@ impl Stepper {
         set_time(self.forward.as_mut(), &self.schedules, k);
         self.forward.run();
         self.micro += 1;
-        if let Some((update, n)) = &mut self.update {
-            if self.micro < *n {
+        if let Some(update) = &mut self.update {
+            if self.micro < update.every {
                 return false;
             }
-            set_time(update.as_mut(), &self.schedules, k);
-            copy_matching(self.forward.as_ref(), update.as_mut(), "state/accumulated/");
-            copy_matching(self.forward.as_ref(), update.as_mut(), "buffer/");
-            update.run();
-            for prefix in ["param/", "buffer/", "state/accumulated/"] {
-                copy_matching(update.as_ref(), self.forward.as_mut(), prefix);
-            }
+            let (forward, value) = (&mut self.forward, self.value.get_mut());
+            let executor = &mut update.executor;
+            set_time(executor.as_mut(), &self.schedules, k);
+            copy(forward.as_ref(), executor.as_mut(), &update.takes, value);
+            executor.run();
+            copy(executor.as_ref(), forward.as_mut(), &update.gives, value);
         }
         self.micro = 0;
         self.seed_step += 1;
@@ -106,41 +147,43 @@ impl Stepper {
 
     /// The value of a schedule at the present step.
     pub fn schedule(&self, name: &str) -> Option<f64> {
-        self.schedules.get(name).map(|s| s.at(self.seed_step))
+        self.schedules.get(name).map(|(_, s)| s.at(self.seed_step))
     }
 
     /// A scalar output of the last run.
     pub fn scalar(&self, name: &str) -> Option<f32> {
-        self.value(name).and_then(|v| v.first().copied())
+        let mut value = self.value.borrow_mut();
+        self.read(name, &mut value)
+            .then(|| value.first().copied())?
     }
 
     /// An output of the last run, or the present value of a parameter, buffer or state.
     pub fn value(&self, name: &str) -> Option<Vec<f32>> {
         let mut out = Vec::new();
-        if self.forward.get(name, &mut out) {
-            return Some(out);
-        }
-        match &self.update {
-            Some((update, _)) if update.get(name, &mut out) => Some(out),
-            _ => None,
-        }
+        self.read(name, &mut out).then_some(out)
+    }
+
+    fn read(&self, name: &str, out: &mut Vec<f32>) -> bool {
+        self.forward.get(name, out)
+            || self
+                .update
+                .as_ref()
+                .is_some_and(|u| u.executor.get(name, out))
     }
 
     /// Sets a parameter, buffer or state by its source name; false where there is none.
     pub fn set_value(&mut self, name: &str, data: &[f32]) -> bool {
         let forward = self.forward.set(name, data);
-        let update = match &mut self.update {
-            Some((update, _)) => update.set(name, data),
-            None => false,
-        };
+        let update = self.update.as_mut();
+        let update = update.is_some_and(|u| u.executor.set(name, data));
         forward || update
     }
 
     /// Names and shapes (inside) of the outputs of a run.
     pub fn outputs(&self) -> Vec<(String, Vec<usize>)> {
         let mut outputs = self.forward.outputs();
-        if let Some((update, _)) = &self.update {
-            outputs.extend(update.outputs());
+        if let Some(update) = &self.update {
+            outputs.extend(update.executor.outputs());
         }
         outputs
     }
@@ -148,10 +191,11 @@ impl Stepper {
     /// Names and shapes (inside) of everything a run reads.
     pub fn sources(&self) -> Vec<(String, Vec<usize>)> {
         let mut sources = self.forward.sources();
-        if let Some((update, _)) = &self.update {
+        if let Some(update) = &self.update {
             let known: Vec<String> = sources.iter().map(|(n, _)| n.clone()).collect();
             sources.extend(
                 update
+                    .executor
                     .sources()
                     .into_iter()
                     .filter(|(n, _)| !known.contains(n)),
@@ -192,18 +236,51 @@ pub fn set_values(executor: &mut dyn Executor, program: &Program, values: &Value
 }
 
 /// Sets the schedules and the step counter of optimizer step `k`.
-fn set_time(executor: &mut dyn Executor, schedules: &BTreeMap<String, Schedule>, k: u64) {
-    for (name, schedule) in schedules {
-        executor.set(&format!("schedule/{name}"), &[schedule.at(k) as f32]);
+fn set_time(executor: &mut dyn Executor, schedules: &BTreeMap<String, (String, Schedule)>, k: u64) {
+    for (source, schedule) in schedules.values() {
+        executor.set(source, &[schedule.at(k) as f32]);
     }
     executor.set("step", &[k as f32]);
 }
 
-fn copy_matching(from: &dyn Executor, to: &mut dyn Executor, prefix: &str) {
-    let mut value = Vec::new();
-    for (name, _) in to.sources() {
-        if name.starts_with(prefix) && from.get(&name, &mut value) {
-            to.set(&name, &value);
+impl Update {
+    fn new(forward: &dyn Executor, executor: Box<dyn Executor>, every: u64) -> Update {
+        // What the target has and the other can give, of these kinds.
+        let shared = |from: &dyn Executor, to: &dyn Executor, kinds: &[&str]| {
+            let given: Vec<String> = [from.sources(), from.outputs()]
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name)
+                .collect();
+            let fits =
+                |name: &String| kinds.iter().any(|k| name.starts_with(k)) && given.contains(name);
+            let names = to.sources().into_iter().map(|(name, _)| name);
+            names.filter(fits).collect::<Vec<String>>()
+        };
+        let takes = shared(
+            forward,
+            executor.as_ref(),
+            &["state/accumulated/", "buffer/"],
+        );
+        let gives = shared(
+            executor.as_ref(),
+            forward,
+            &["param/", "buffer/", "state/accumulated/"],
+        );
+        Update {
+            executor,
+            every,
+            takes,
+            gives,
+        }
+    }
+}
+
+/// Copies sources by name; `value` is room to work in.
+fn copy(from: &dyn Executor, to: &mut dyn Executor, names: &[String], value: &mut Vec<f32>) {
+    for name in names {
+        if from.get(name, value) {
+            to.set(name, value);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::lower::lower;
 
 pub fn program(graph: &Graph) -> KernelProgram {
     let lowered = lower(graph);
-    build(&lowered.graph, &Interface::of(&lowered, Options::default()))
+    build(&lowered.graph, &Interface::of(&lowered, Options::default())).unwrap()
 }
 
 /// A pointwise convolution, batch norm and relu of images of 4096 elements, and their gradients.

@@ -3,6 +3,7 @@
 mod forms;
 mod net;
 mod plans;
+mod recompute;
 
 use super::build::Options;
 use super::compile::Compiled;

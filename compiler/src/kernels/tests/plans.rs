@@ -139,7 +139,7 @@ fn broken(f: impl FnOnce(&mut KernelProgram)) -> String {
     b.output("sum", sum);
     let lowered = lower(&b.graph);
     let interface = crate::kernels::build::Interface::of(&lowered, Options::default());
-    let mut program = crate::kernels::build::build(&lowered.graph, &interface);
+    let mut program = crate::kernels::build::build(&lowered.graph, &interface).unwrap();
     assert_eq!(verify(&program), Vec::<String>::new());
     f(&mut program);
     verify(&program).join("\n")
