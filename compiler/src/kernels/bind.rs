@@ -6,8 +6,8 @@
 use super::assemble::Draft;
 use super::dag::{Dag, Op};
 use super::ir::{
-    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Element, Indexed, Inst, KernelKind,
-    LoopKernel, LoopOutput,
+    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Element, Fused, Indexed, Inst,
+    KernelKind, LoopKernel, LoopOutput,
 };
 use super::plan::replaces;
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,7 +195,11 @@ fn in_place(draft: &Draft, id: usize, source: usize) -> bool {
 
 /// Applies `f` to every buffer a kernel names.
 pub fn rename(kind: &mut KernelKind, mut f: impl FnMut(&mut BufferId)) {
-    if let KernelKind::Loop(kernel) = kind {
+    if let KernelKind::Loop(kernel)
+    | KernelKind::Fused(Fused {
+        epilogue: kernel, ..
+    }) = kind
+    {
         for inst in &mut kernel.body {
             if let Inst::Load(access) = inst {
                 f(&mut access.buffer);
@@ -206,7 +210,7 @@ pub fn rename(kind: &mut KernelKind, mut f: impl FnMut(&mut BufferId)) {
     operands(kind).into_iter().for_each(f);
 }
 
-/// The buffers of a kernel without a body: inputs, then the output.
+/// The buffers of a kernel apart from those of a loop: inputs, then the output.
 fn operands(kind: &mut KernelKind) -> Vec<&mut BufferId> {
     match kind {
         KernelKind::Loop(_) => vec![],
@@ -220,7 +224,11 @@ fn operands(kind: &mut KernelKind) -> Vec<&mut BufferId> {
             Indexed::AvgPoolGrad { dy, dx, .. } => vec![dy, dx],
             Indexed::Uniform { step, y, .. } => vec![step, y],
         },
-        KernelKind::Contraction(kernel) => match kernel {
+        KernelKind::Contraction(kernel)
+        | KernelKind::Fused(Fused {
+            contraction: kernel,
+            ..
+        }) => match kernel {
             Contraction::MatMul { a, b, out, .. } => vec![a, b, out],
             Contraction::Conv { x, w, y, .. } => vec![x, w, y],
             Contraction::ConvInputGrad { dy, w, dx, .. } => vec![dy, w, dx],

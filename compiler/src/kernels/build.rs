@@ -5,6 +5,7 @@ use super::assemble::{Draft, assemble};
 use super::bind::{Bound, bind};
 use super::choose::choose;
 use super::dag::{Dag, import};
+use super::epilogues::attach;
 use super::fuse::cluster;
 use super::ir::{BufferKind, Kernel, KernelKind, KernelProgram};
 use super::keep::{keep, live};
@@ -55,7 +56,7 @@ pub fn build(graph: &Graph, interface: &Interface) -> Result<KernelProgram, Diag
     let units = cluster(&dag);
     let kept = keep(&dag, &units, &outputs);
     let live = live(&dag, &units, &kept, &outputs);
-    let drafts = assemble(&dag, &units, &kept, &live);
+    let drafts = attach(&dag, assemble(&dag, &units, &kept, &live));
     let names = Names {
         dag: &dag,
         notes: &interface.notes,

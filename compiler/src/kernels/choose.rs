@@ -74,7 +74,7 @@ fn product(sizes: &[usize]) -> f64 {
 
 /// Sets the algorithm of a convolution to the one of least work.
 pub fn choose(kind: &mut KernelKind, math: Math) {
-    let KernelKind::Contraction(contraction) = kind else {
+    let Some(contraction) = kind.contraction_mut() else {
         return;
     };
     let (shape, pass, algorithm) = match contraction {

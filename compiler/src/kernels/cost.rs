@@ -1,7 +1,7 @@
 //! What kernels cost: operations and bytes, the numbers behind every claim about speed.
 
 use super::ir::{
-    Access, Combine, Contraction, Indexed, Inst, KernelKind, KernelProgram, LoopKernel,
+    Access, Combine, Contraction, Fused, Indexed, Inst, KernelKind, KernelProgram, LoopKernel,
 };
 
 impl KernelProgram {
@@ -14,15 +14,28 @@ impl KernelProgram {
     pub fn bytes(&self, kernel: usize) -> u64 {
         match &self.kernels[kernel].kind {
             KernelKind::Loop(kernel) => self.loop_bytes(kernel),
-            KernelKind::Indexed(_) | KernelKind::Contraction(_) => {
-                let mut sum = 0;
-                let mut kind = self.kernels[kernel].kind.clone();
-                super::bind::rename(&mut kind, |b| {
-                    sum += self.buffers[b.0 as usize].bytes() as u64
-                });
-                sum
+            KernelKind::Fused(fused) => {
+                let contraction = KernelKind::Contraction(fused.contraction.clone());
+                self.fixed_bytes(contraction) + self.loop_bytes(&fused.epilogue) - self.saved(fused)
             }
+            kind => self.fixed_bytes(kind.clone()),
         }
+    }
+
+    fn fixed_bytes(&self, mut kind: KernelKind) -> u64 {
+        let mut sum = 0;
+        super::bind::rename(&mut kind, |b| {
+            sum += self.buffers[b.0 as usize].bytes() as u64
+        });
+        sum
+    }
+
+    /// Bytes that an epilogue reads and writes in the cache: the contraction's result.
+    pub fn saved(&self, fused: &Fused) -> u64 {
+        let outputs = fused.epilogue.outputs.iter().map(|o| &o.to);
+        let touches = fused.epilogue.loads().chain(outputs);
+        let count = touches.filter(|a| fused.is_result(a)).count() as u64;
+        count * self.buffers[fused.contraction.result().0 as usize].bytes() as u64
     }
 
     fn loop_bytes(&self, kernel: &LoopKernel) -> u64 {
@@ -59,18 +72,7 @@ pub fn seconds(flops: u64, bytes: u64) -> f64 {
 /// Floating-point operations of a kernel.
 pub fn flops(kernel: &KernelKind) -> u64 {
     match kernel {
-        KernelKind::Loop(kernel) => {
-            let points: u64 = kernel.shape.iter().map(|d| *d as u64).product();
-            let body = kernel
-                .body
-                .iter()
-                .filter(|i| !matches!(i, Inst::Load(_) | Inst::Const(_) | Inst::Index(_)));
-            let reductions = kernel
-                .outputs
-                .iter()
-                .filter(|o| o.combine != Combine::Store);
-            points * (body.count() + reductions.count()) as u64
-        }
+        KernelKind::Loop(kernel) => loop_flops(kernel),
         KernelKind::Indexed(kernel) => match kernel {
             Indexed::Take { .. } | Indexed::Uniform { .. } => 0,
             Indexed::ScatterAdd {
@@ -94,14 +96,36 @@ pub fn flops(kernel: &KernelKind) -> u64 {
                 window.kernel,
             ]),
         },
-        KernelKind::Contraction(kernel) => match kernel {
-            Contraction::MatMul { batch, m, n, k, .. } => 2 * product(&[*batch, *m, *n, *k]),
-            Contraction::Conv { shape: s, .. }
-            | Contraction::ConvInputGrad { shape: s, .. }
-            | Contraction::ConvFilterGrad { shape: s, .. } => {
-                2 * product(&[s.n, s.oh, s.ow, s.k, s.kernel, s.kernel, s.c / s.groups])
-            }
-        },
+        KernelKind::Contraction(kernel) => contraction_flops(kernel),
+        KernelKind::Fused(fused) => {
+            contraction_flops(&fused.contraction) + loop_flops(&fused.epilogue)
+        }
+    }
+}
+
+fn loop_flops(kernel: &LoopKernel) -> u64 {
+    let points: u64 = kernel.shape.iter().map(|d| *d as u64).product();
+    let body = kernel
+        .body
+        .iter()
+        .filter(|i| !matches!(i, Inst::Load(_) | Inst::Const(_) | Inst::Index(_)));
+    let reductions = kernel.outputs.iter().map(|o| match o.combine {
+        Combine::Store => 0,
+        Combine::Sum(_) | Combine::Max(_) => 1,
+        // The mean's sum, the difference, its square and their sum.
+        Combine::Deviations(_) => 4,
+    });
+    points * (body.count() + reductions.sum::<usize>()) as u64
+}
+
+fn contraction_flops(kernel: &Contraction) -> u64 {
+    match kernel {
+        Contraction::MatMul { batch, m, n, k, .. } => 2 * product(&[*batch, *m, *n, *k]),
+        Contraction::Conv { shape: s, .. }
+        | Contraction::ConvInputGrad { shape: s, .. }
+        | Contraction::ConvFilterGrad { shape: s, .. } => {
+            2 * product(&[s.n, s.oh, s.ow, s.k, s.kernel, s.kernel, s.c / s.groups])
+        }
     }
 }
 

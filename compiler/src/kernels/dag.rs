@@ -23,11 +23,20 @@ pub enum Op {
     Iota,
     Map(Map),
     Reduce {
-        max: bool,
+        how: Reduction,
         /// What is reduced: intervals of cuts of the input's line, ascending and apart.
         intervals: Vec<(usize, usize)>,
     },
     Fixed(Fixed),
+}
+
+/// How the elements of a reduction become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    Sum,
+    Max,
+    /// The sum of the squares of what is left when the mean is taken away.
+    Deviations,
 }
 
 /// Element by element.
@@ -150,6 +159,7 @@ pub fn import(graph: &Graph, ports: &[(String, NodeIndex)]) -> Dag {
     dag.bind(ports);
     let outputs: Vec<usize> = dag.ports.iter().map(|(_, id)| *id).collect();
     super::reductions::merge(&mut dag, &outputs);
+    super::reductions::find_deviations(&mut dag);
     dag
 }
 
@@ -324,7 +334,7 @@ fn node(
     index: NodeIndex,
 ) -> Option<Node> {
     let any = operator.as_any();
-    let reduce = |axis: usize, max: bool| {
+    let reduce = |axis: usize, how: Reduction| {
         let mut shape = shapes.first()?.clone();
         let inside: usize = shape[axis + 1..].iter().product();
         let size = shape.remove(axis);
@@ -333,7 +343,7 @@ fn node(
         } else {
             vec![(inside, inside * size)]
         };
-        Some((Op::Reduce { max, intervals }, shape))
+        Some((Op::Reduce { how, intervals }, shape))
     };
     let (op, shape) = if let Some(ours::Source { name, shape }) = any.downcast_ref() {
         (Op::Source(name.clone()), shape.clone())
@@ -342,9 +352,9 @@ fn node(
     } else if let Some(ours::Iota { size }) = any.downcast_ref() {
         (Op::Iota, vec![*size])
     } else if let Some(primitive::SumReduce(axis)) = any.downcast_ref() {
-        reduce(*axis, false)?
+        reduce(*axis, Reduction::Sum)?
     } else if let Some(primitive::MaxReduce(axis)) = any.downcast_ref() {
-        reduce(*axis, true)?
+        reduce(*axis, Reduction::Max)?
     } else if let Some(map) = map(any) {
         (Op::Map(map), shapes.first()?.clone())
     } else {

@@ -1,6 +1,6 @@
 //! From fused nodes to the body of a loop kernel, in its canonical form.
 
-use super::dag::{Dag, Map, Op};
+use super::dag::{Dag, Map, Op, Reduction};
 use super::fuse::is_aligned;
 use super::ir::{Access, Binary, BufferId, Combine, Inst, LoopKernel, LoopOutput, Reg};
 use super::keep::Body;
@@ -144,24 +144,17 @@ impl Builder<'_> {
         let node = &self.dag.nodes[id];
         let rank = self.space.cuts.len() - 1;
         let (value, combine, reduced) = match &node.op {
-            Op::Reduce { max, intervals } => {
+            Op::Reduce { how, intervals } => {
                 let axes = self.space.axes_within(intervals);
                 let value = self.operand(&node.inputs[0]);
-                let combine = if *max {
-                    Combine::Max(axes.clone())
-                } else {
-                    Combine::Sum(axes.clone())
+                let combine = match how {
+                    // A sum or a maximum over nothing is a copy; deviations are always over something.
+                    Reduction::Sum | Reduction::Max if axes.is_empty() => Combine::Store,
+                    Reduction::Sum => Combine::Sum(axes.clone()),
+                    Reduction::Max => Combine::Max(axes.clone()),
+                    Reduction::Deviations => Combine::Deviations(axes.clone()),
                 };
-                // A reduction over nothing is a copy.
-                (
-                    value,
-                    if axes.is_empty() {
-                        Combine::Store
-                    } else {
-                        combine
-                    },
-                    axes,
-                )
+                (value, combine, axes)
             }
             _ => (self.values[&id], Combine::Store, Vec::new()),
         };
@@ -245,20 +238,13 @@ fn merge_axes(kernel: &mut LoopKernel) {
             other => !indexed(other),
         });
         let outputs = kernel.outputs.iter().all(|o| {
-            let reduced = axes(&o.combine);
+            let reduced = o.combine.axes();
             fits(&o.to) && reduced.contains(&axis) == reduced.contains(&outer)
         });
         if body && outputs {
             kernel.shape[axis] *= kernel.shape[outer];
             remove_axis(kernel, outer);
         }
-    }
-}
-
-fn axes(combine: &Combine) -> &[usize] {
-    match combine {
-        Combine::Store => &[],
-        Combine::Sum(axes) | Combine::Max(axes) => axes,
     }
 }
 
@@ -278,13 +264,7 @@ fn remove_axis(kernel: &mut LoopKernel, axis: usize) {
     }
     for output in &mut kernel.outputs {
         cut(&mut output.to);
-        match &mut output.combine {
-            Combine::Store => {}
-            Combine::Sum(axes) | Combine::Max(axes) => {
-                axes.retain(|a| *a != axis);
-                axes.iter_mut().filter(|a| **a > axis).for_each(|a| *a -= 1);
-            }
-        }
+        output.combine.remove_axis(axis);
     }
 }
 

@@ -111,13 +111,19 @@ impl Memory {
 
     fn run_loop(&self, kernel: &LoopKernel) {
         let mut sums: Vec<Vec<f64>> = Vec::new();
+        // Of deviations: how many points were seen, and their mean.
+        let mut seen: Vec<Vec<(f64, f64)>> = Vec::new();
         for output in &kernel.outputs {
             let start = match output.combine {
-                Combine::Store => 0.0,
-                Combine::Sum(_) => 0.0,
+                Combine::Store | Combine::Sum(_) | Combine::Deviations(_) => 0.0,
                 Combine::Max(_) => f64::NEG_INFINITY,
             };
-            sums.push(vec![start; self.buffer(output.to.buffer).len()]);
+            let len = self.buffer(output.to.buffer).len();
+            sums.push(vec![start; len]);
+            seen.push(match output.combine {
+                Combine::Deviations(_) => vec![(0.0, 0.0); len],
+                _ => Vec::new(),
+            });
         }
         let mut index = vec![0; kernel.shape.len()];
         let mut regs = vec![0f32; kernel.body.len()];
@@ -136,7 +142,7 @@ impl Memory {
                     }
                 };
             }
-            for (output, sums) in kernel.outputs.iter().zip(&mut sums) {
+            for ((output, sums), seen) in kernel.outputs.iter().zip(&mut sums).zip(&mut seen) {
                 let Some(at) = self.place(&output.to, &index) else {
                     continue;
                 };
@@ -145,6 +151,14 @@ impl Memory {
                     Combine::Store => self.put(output.to.buffer, at, value),
                     Combine::Sum(_) => sums[at] += value as f64,
                     Combine::Max(_) => sums[at] = sums[at].max(value as f64),
+                    // Welford (1962).
+                    Combine::Deviations(_) => {
+                        let (count, mean) = &mut seen[at];
+                        let difference = value as f64 - *mean;
+                        *count += 1.0;
+                        *mean += difference / *count;
+                        sums[at] += difference * (value as f64 - *mean);
+                    }
                 }
             }
             if !crate::core::interp::advance(&mut index, &kernel.shape) {
@@ -291,6 +305,10 @@ impl Loaded for Memory {
             KernelKind::Loop(kernel) => self.run_loop(kernel),
             KernelKind::Indexed(kernel) => self.run_indexed(kernel),
             KernelKind::Contraction(kernel) => self.run_contraction(kernel),
+            KernelKind::Fused(fused) => {
+                self.run_contraction(&fused.contraction);
+                self.run_loop(&fused.epilogue);
+            }
         }
     }
 

@@ -116,6 +116,54 @@ pub enum KernelKind {
     Loop(LoopKernel),
     Indexed(Indexed),
     Contraction(Contraction),
+    Fused(Fused),
+}
+
+impl KernelKind {
+    /// The contraction it is or begins with.
+    pub fn contraction(&self) -> Option<&Contraction> {
+        match self {
+            KernelKind::Loop(_) | KernelKind::Indexed(_) => None,
+            KernelKind::Contraction(contraction) => Some(contraction),
+            KernelKind::Fused(fused) => Some(&fused.contraction),
+        }
+    }
+
+    pub fn contraction_mut(&mut self) -> Option<&mut Contraction> {
+        match self {
+            KernelKind::Loop(_) | KernelKind::Indexed(_) => None,
+            KernelKind::Contraction(contraction) => Some(contraction),
+            KernelKind::Fused(fused) => Some(&mut fused.contraction),
+        }
+    }
+}
+
+/// A contraction with an epilogue: a loop kernel over the rows and columns of its result, which a device runs on each part
+/// of the result as it is made.
+///
+/// It means the contraction, then the loop. The epilogue's index space is [rows, columns] as
+/// [`Contraction::result_shape`] says. It loads the result only at its own point, and may store over it there; so
+/// the contraction's own sums need not be kept. Nothing that it writes besides is read by either.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fused {
+    pub contraction: Contraction,
+    pub epilogue: LoopKernel,
+}
+
+impl Fused {
+    /// Whether an access is the result's element of each point.
+    pub fn is_result(&self, access: &Access) -> bool {
+        let [rows, columns] = self.contraction.result_shape();
+        let along = |axis: usize, size: usize, stride: usize| {
+            access.valid.get(axis) == Some(&None)
+                && (size == 1 || access.strides.get(axis) == Some(&(stride as i64)))
+        };
+        access.buffer == self.contraction.result()
+            && access.offset == 0
+            && access.strides.len() == 2
+            && along(0, rows, columns)
+            && along(1, columns, 1)
+    }
 }
 
 /// A fused region over one index space.
@@ -214,6 +262,33 @@ pub enum Combine {
     Sum(Vec<usize>),
     /// The maximum over the axes named; NaN is ignored, as luminal does.
     Max(Vec<usize>),
+    /// Σ (v − mean v)² over the axes named, the mean being that over the same axes; 0 over one point.
+    Deviations(Vec<usize>),
+}
+
+impl Combine {
+    /// The axes reduced; none where each point is stored.
+    pub fn axes(&self) -> &[usize] {
+        match self {
+            Combine::Store => &[],
+            Combine::Sum(axes) | Combine::Max(axes) | Combine::Deviations(axes) => axes,
+        }
+    }
+
+    fn axes_mut(&mut self) -> Option<&mut Vec<usize>> {
+        match self {
+            Combine::Store => None,
+            Combine::Sum(axes) | Combine::Max(axes) | Combine::Deviations(axes) => Some(axes),
+        }
+    }
+
+    /// Takes an axis out; the next one takes its number.
+    pub fn remove_axis(&mut self, axis: usize) {
+        if let Some(axes) = self.axes_mut() {
+            axes.retain(|a| *a != axis);
+            axes.iter_mut().filter(|a| **a > axis).for_each(|a| *a -= 1);
+        }
+    }
 }
 
 /// Loop kernels whose places depend on data or on windows. Images are NHWC.
@@ -379,6 +454,37 @@ impl Contraction {
             Contraction::Conv { x, w, .. } => (x, w),
             Contraction::ConvInputGrad { dy, w, .. } => (dy, w),
             Contraction::ConvFilterGrad { x, dy, .. } => (x, dy),
+        }
+    }
+
+    /// The buffer of the sums.
+    pub fn result(&self) -> BufferId {
+        match *self {
+            Contraction::MatMul { out, .. } => out,
+            Contraction::Conv { y, .. } => y,
+            Contraction::ConvInputGrad { dx, .. } => dx,
+            Contraction::ConvFilterGrad { dw, .. } => dw,
+        }
+    }
+
+    pub fn result_mut(&mut self) -> &mut BufferId {
+        match self {
+            Contraction::MatMul { out, .. } => out,
+            Contraction::Conv { y, .. } => y,
+            Contraction::ConvInputGrad { dx, .. } => dx,
+            Contraction::ConvFilterGrad { dw, .. } => dw,
+        }
+    }
+
+    /// The result as rows and columns: pixels and channels, or those of all matrices.
+    pub fn result_shape(&self) -> [usize; 2] {
+        match self {
+            Contraction::MatMul { batch, m, n, .. } => [batch * m, *n],
+            Contraction::Conv { shape: s, .. } => [s.n * s.oh * s.ow, s.k],
+            Contraction::ConvInputGrad { shape: s, .. } => [s.n * s.h * s.w, s.c],
+            Contraction::ConvFilterGrad { shape: s, .. } => {
+                [s.kernel * s.kernel * (s.c / s.groups), s.k]
+            }
         }
     }
 }

@@ -5,8 +5,9 @@
 //!   indexed moves, computed plainly.
 //! - [`compile`]: our luminal compiler, and the program that luminal runs.
 //! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces, and
-//!   [`reductions`] in a row made one),
-//!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`bind`] gives them buffers,
+//!   [`reductions`] recognised),
+//!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`epilogues`] joins them to
+//!   contractions, [`bind`] gives them buffers,
 //!   [`choose`] settles how each contraction is computed, [`arrange`] takes the best of some arrangements: [`schedule`] orders
 //!   the kernels, [`recompute`] lets values go that are made again, [`plan`] places the buffers. [`bits`]: sets for them.
 pub mod arrange;
@@ -20,6 +21,7 @@ pub mod cost;
 pub mod dag;
 pub mod device;
 pub mod emit;
+pub mod epilogues;
 pub mod fuse;
 pub mod interp;
 pub mod ir;

@@ -1,6 +1,9 @@
-//! Reductions in a row: lowering sums over axes one by one; a kernel sums over all of them at once.
+//! Reductions as lowering spells them out: sums over axes one by one, which a kernel takes at once; and the squares of
+//! deviations from a mean, which need that mean first, as a reduction of their own that reads only the values.
 
-use super::dag::{Dag, Node, Op};
+use super::dag::{Dag, Map, Node, Op, Reduction};
+use super::ir::Binary;
+use super::space::{Read, ReadAxis};
 
 /// A reduction of a reduction that nothing else reads is one reduction of the inner one's input.
 pub fn merge(dag: &mut Dag, outputs: &[usize]) {
@@ -10,24 +13,24 @@ pub fn merge(dag: &mut Dag, outputs: &[usize]) {
         node.inputs.iter().for_each(|r| readers[r.node] += 1);
     }
     for outer in 0..dag.nodes.len() {
-        let Op::Reduce { max, intervals } = &dag.nodes[outer].op else {
+        let Op::Reduce { how, intervals } = &dag.nodes[outer].op else {
             continue;
         };
         let read = &dag.nodes[outer].inputs[0];
         let inner = &dag.nodes[read.node];
         let Op::Reduce {
-            max: inner_max,
+            how: inner_how,
             intervals: inner_intervals,
         } = &inner.op
         else {
             continue;
         };
-        if max != inner_max || !read.is_dense() || readers[read.node] != 1 {
+        if how != inner_how || !read.is_dense() || readers[read.node] != 1 {
             continue;
         }
         let merged = Node {
             op: Op::Reduce {
-                max: *max,
+                how: *how,
                 intervals: compose(inner_intervals, intervals),
             },
             inputs: inner.inputs.clone(),
@@ -42,6 +45,120 @@ pub fn merge(dag: &mut Dag, outputs: &[usize]) {
             dag.nodes[inner].op = Op::Const(0);
         }
     }
+}
+
+/// Turns each Σ (x − Σx/n)² into one reduction of x, so that both sums can be taken in one pass.
+pub fn find_deviations(dag: &mut Dag) {
+    for id in 0..dag.nodes.len() {
+        if let Some(x) = deviations(dag, id) {
+            if let Op::Reduce { how, .. } = &mut dag.nodes[id].op {
+                *how = Reduction::Deviations;
+            }
+            dag.nodes[id].inputs = vec![x];
+        }
+    }
+}
+
+/// The read of x, if a node is the sum of the squares of x less its mean over the same axes.
+fn deviations(dag: &Dag, id: usize) -> Option<Read> {
+    let Op::Reduce {
+        how: Reduction::Sum,
+        intervals,
+    } = &dag.nodes[id].op
+    else {
+        return None;
+    };
+    let [square] = &dag.nodes[id].inputs[..] else {
+        return None;
+    };
+    let [one, other] = operands(dag, square, Binary::Mul)?;
+    if one != other {
+        return None;
+    }
+    let [a, b] = operands(dag, one, Binary::Add)?;
+    let count: usize = intervals.iter().map(|(lo, hi)| hi / lo).product();
+    let is_mean = |x: &Read, m: &Read| {
+        m.offset == 0
+            && m.axes == spread(x.elements(), intervals)
+            && scaled_sum(dag, m.node, intervals)
+                .is_some_and(|(of, scale)| of == x && (scale * count as f64 + 1.0).abs() < 1e-6)
+    };
+    if is_mean(a, b) {
+        Some(a.clone())
+    } else if is_mean(b, a) {
+        Some(b.clone())
+    } else {
+        None
+    }
+}
+
+/// The operands of the binary map that a read takes in full.
+fn operands<'a>(dag: &'a Dag, read: &Read, op: Binary) -> Option<[&'a Read; 2]> {
+    let node = &dag.nodes[read.node];
+    match (&node.op, &node.inputs[..]) {
+        (Op::Map(Map::Binary(own)), [a, b])
+            if *own == op && read.is_dense() && read.elements() == node.len =>
+        {
+            Some([a, b])
+        }
+        _ => None,
+    }
+}
+
+/// What a sum over some intervals reads, and the number it is multiplied by.
+fn scaled_sum<'a>(
+    dag: &'a Dag,
+    id: usize,
+    intervals: &[(usize, usize)],
+) -> Option<(&'a Read, f64)> {
+    let node = &dag.nodes[id];
+    match (&node.op, &node.inputs[..]) {
+        (
+            Op::Reduce {
+                how: Reduction::Sum,
+                intervals: own,
+            },
+            [x],
+        ) if own == intervals => Some((x, 1.0)),
+        (Op::Map(Map::Binary(Binary::Mul)), [a, b]) => {
+            let (number, rest) = match (&dag.nodes[a.node].op, &dag.nodes[b.node].op) {
+                (Op::Const(number), _) => (number, b),
+                (_, Op::Const(number)) => (number, a),
+                _ => return None,
+            };
+            if !rest.is_dense() || rest.elements() != dag.nodes[rest.node].len {
+                return None;
+            }
+            let (x, scale) = scaled_sum(dag, rest.node, intervals)?;
+            Some((x, scale * f64::from(f32::from_bits(*number))))
+        }
+        _ => None,
+    }
+}
+
+/// The axes of a read that repeats a reduction's result along what was reduced.
+fn spread(elements: usize, intervals: &[(usize, usize)]) -> Vec<ReadAxis> {
+    let mut axes = Vec::new();
+    let (mut inside, mut stride) = (1, 1i64);
+    let mut kept = |axes: &mut Vec<ReadAxis>, size: usize| {
+        axes.push(ReadAxis {
+            size,
+            stride,
+            valid: None,
+        });
+        stride *= size as i64;
+    };
+    for (lo, hi) in intervals {
+        kept(&mut axes, lo / inside);
+        axes.push(ReadAxis {
+            size: hi / lo,
+            stride: 0,
+            valid: None,
+        });
+        inside = *hi;
+    }
+    kept(&mut axes, elements / inside);
+    Read::new(0, 0, axes.into_iter().rev()).axes
 }
 
 /// What two reductions in a row reduce, in cuts of the first one's input.

@@ -30,6 +30,18 @@ pub fn text(program: &KernelProgram) -> String {
                 );
                 loop_text(&mut out, program, body);
             }
+            KernelKind::Fused(fused) => {
+                let _ = writeln!(out, "kernel {k}: {}  # {cost}", kernel.name);
+                let contraction = KernelKind::Contraction(fused.contraction.clone());
+                let _ = writeln!(out, "  {}", fixed_text(program, &contraction));
+                let _ = writeln!(
+                    out,
+                    "  then over {:?}, which saves {} bytes",
+                    fused.epilogue.shape,
+                    program.saved(fused)
+                );
+                loop_text(&mut out, program, &fused.epilogue);
+            }
             kind => {
                 let _ = writeln!(out, "kernel {k}: {}  # {cost}", kernel.name);
                 let _ = writeln!(out, "  {}", fixed_text(program, kind));
@@ -148,6 +160,7 @@ fn loop_text(out: &mut String, program: &KernelProgram, kernel: &LoopKernel) {
             Combine::Store => "store".to_string(),
             Combine::Sum(axes) => format!("sum over {axes:?} into"),
             Combine::Max(axes) => format!("max over {axes:?} into"),
+            Combine::Deviations(axes) => format!("deviations over {axes:?} into"),
         };
         let value = &shown[output.value as usize].0;
         let _ = writeln!(
@@ -223,7 +236,7 @@ fn window_text(s: &Window) -> String {
 fn fixed_text(program: &KernelProgram, kind: &KernelKind) -> String {
     let at = |b: &BufferId| reference(program, *b);
     match kind {
-        KernelKind::Loop(_) => String::new(),
+        KernelKind::Loop(_) | KernelKind::Fused(_) => String::new(),
         KernelKind::Indexed(kernel) => match kernel {
             Indexed::Take {
                 x,

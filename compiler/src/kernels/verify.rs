@@ -2,7 +2,7 @@
 
 use super::bind::rename;
 use super::ir::{
-    Access, Algorithm, BufferId, BufferKind, Combine, Contraction, Indexed, Inst, Kernel,
+    Access, Algorithm, BufferId, BufferKind, Combine, Contraction, Fused, Indexed, Inst, Kernel,
     KernelKind,
 };
 use super::ir::{KernelProgram, LoopKernel};
@@ -29,24 +29,32 @@ struct Verifier<'a> {
 
 /// Buffers that a kernel reads, and those it writes.
 pub fn touched(kernel: &Kernel) -> (Vec<BufferId>, Vec<BufferId>) {
-    if let KernelKind::Loop(kernel) = &kernel.kind {
-        let loads = kernel.body.iter().filter_map(|i| {
-            if let Inst::Load(a) = i {
-                Some(a.buffer)
-            } else {
-                None
-            }
-        });
-        return (
-            loads.collect(),
+    let of_loop = |kernel: &LoopKernel| -> (Vec<BufferId>, Vec<BufferId>) {
+        (
+            kernel.loads().map(|a| a.buffer).collect(),
             kernel.outputs.iter().map(|o| o.to.buffer).collect(),
-        );
+        )
+    };
+    let of_fixed = |mut kind: KernelKind| {
+        let mut all = Vec::new();
+        rename(&mut kind, |b| all.push(*b));
+        // The output stands last in every kind but loops.
+        let output = all.split_off(all.len() - 1);
+        (all, output)
+    };
+    match &kernel.kind {
+        KernelKind::Loop(kernel) => of_loop(kernel),
+        KernelKind::Indexed(_) | KernelKind::Contraction(_) => of_fixed(kernel.kind.clone()),
+        KernelKind::Fused(fused) => {
+            let result = fused.contraction.result();
+            let (mut reads, mut writes) =
+                of_fixed(KernelKind::Contraction(fused.contraction.clone()));
+            let (loads, outputs) = of_loop(&fused.epilogue);
+            reads.extend(loads.into_iter().filter(|b| *b != result));
+            writes.extend(outputs.into_iter().filter(|b| *b != result));
+            (reads, writes)
+        }
     }
-    let mut all = Vec::new();
-    rename(&mut kernel.kind.clone(), |b| all.push(*b));
-    // The output stands last in every other kind.
-    let output = all.split_off(all.len() - 1);
-    (all, output)
 }
 
 impl Verifier<'_> {
@@ -78,22 +86,64 @@ impl Verifier<'_> {
         }
         match &kernel.kind {
             KernelKind::Loop(body) => self.loop_kernel(k, body),
-            kind => {
-                if let KernelKind::Contraction(contraction) = kind {
-                    self.algorithm(k, contraction);
-                }
-                let mut at = Vec::new();
-                rename(&mut kind.clone(), |b| at.push(*b));
-                for (b, want) in at.into_iter().zip(fixed_lengths(kind)) {
-                    let len = self.program.buffers[b.0 as usize].len();
-                    if want.is_some_and(|want| want != len) {
-                        self.say(
-                            k,
-                            format!("buffer {} has {len} elements, not {want:?}", b.0),
-                        );
-                    }
-                }
-                self.operands(k, kind);
+            KernelKind::Fused(fused) => {
+                let contraction = KernelKind::Contraction(fused.contraction.clone());
+                self.fixed(k, &contraction);
+                self.loop_kernel(k, &fused.epilogue);
+                self.epilogue(k, fused);
+            }
+            kind => self.fixed(k, kind),
+        }
+    }
+
+    /// A kernel without a body.
+    fn fixed(&mut self, k: usize, kind: &KernelKind) {
+        if let KernelKind::Contraction(contraction) = kind {
+            self.algorithm(k, contraction);
+        }
+        let mut at = Vec::new();
+        rename(&mut kind.clone(), |b| at.push(*b));
+        for (b, want) in at.into_iter().zip(fixed_lengths(kind)) {
+            let len = self.program.buffers[b.0 as usize].len();
+            if want.is_some_and(|want| want != len) {
+                self.say(
+                    k,
+                    format!("buffer {} has {len} elements, not {want:?}", b.0),
+                );
+            }
+        }
+        self.operands(k, kind);
+    }
+
+    /// What an epilogue may do that a loop kernel after the contraction may do too, and no more.
+    fn epilogue(&mut self, k: usize, fused: &Fused) {
+        let contraction = &fused.contraction;
+        let (result, (a, b)) = (contraction.result(), contraction.operands());
+        let shape = contraction.result_shape();
+        if fused.epilogue.shape != shape {
+            self.say(k, format!("its epilogue is not over {shape:?}"));
+        }
+        let elsewhere = |a: &Access| a.buffer == result && !fused.is_result(a);
+        if fused.epilogue.loads().any(elsewhere) {
+            self.say(
+                k,
+                "its epilogue reads the result at other points".to_string(),
+            );
+        }
+        for output in &fused.epilogue.outputs {
+            let to = output.to.buffer;
+            if elsewhere(&output.to) || (to == result && output.combine != Combine::Store) {
+                self.say(
+                    k,
+                    "its epilogue writes the result at other points".to_string(),
+                );
+            }
+            let read = to != result && fused.epilogue.loads().any(|a| a.buffer == to);
+            if read || to == a || to == b {
+                self.say(
+                    k,
+                    format!("its epilogue writes buffer {}, which it reads", to.0),
+                );
             }
         }
     }
@@ -156,9 +206,10 @@ impl Verifier<'_> {
                 self.say(k, format!("there is no register {}", output.value));
             }
             self.access(k, kernel, &output.to);
-            let (Combine::Sum(axes) | Combine::Max(axes)) = &output.combine else {
-                continue;
-            };
+            let axes = output.combine.axes();
+            if matches!(output.combine, Combine::Deviations(_)) && axes.is_empty() {
+                self.say(k, "deviations over no axis".to_string());
+            }
             if axes.iter().any(|a| output.to.strides.get(*a) != Some(&0)) {
                 self.say(k, "a reduced axis moves its output".to_string());
             }
@@ -266,7 +317,7 @@ impl Verifier<'_> {
 /// The number of elements of each buffer, in the order `rename` visits them; `None` where the kernel does not say.
 fn fixed_lengths(kind: &KernelKind) -> Vec<Option<usize>> {
     let lengths = match kind {
-        KernelKind::Loop(_) => vec![],
+        KernelKind::Loop(_) | KernelKind::Fused(_) => vec![],
         KernelKind::Indexed(kernel) => match kernel {
             Indexed::Take {
                 outer,

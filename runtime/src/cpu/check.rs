@@ -6,8 +6,8 @@
 use super::loops::canon::{Canon, MAX_AXES, Op};
 use super::loops::ranges::{disjoint, injective, overlap, same};
 use sslc_compiler::kernels::ir::{
-    Access, Algorithm, Buffer, BufferId, Combine, Contraction, ConvShape, Element, Indexed, Inst,
-    KernelKind, KernelProgram, LoopKernel, Window,
+    Access, Algorithm, Buffer, BufferId, Combine, Contraction, ConvShape, Element, Fused, Indexed,
+    Inst, KernelKind, KernelProgram, LoopKernel, Window,
 };
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
@@ -29,6 +29,7 @@ pub fn check(program: &KernelProgram) -> Result<(), Diagnostic> {
             KernelKind::Loop(k) => checker.loop_kernel(k),
             KernelKind::Indexed(k) => checker.indexed(k),
             KernelKind::Contraction(k) => checker.contraction(k),
+            KernelKind::Fused(k) => checker.fused(k),
         };
         result.map_err(|what| fault(&format!("kernel {i} ({})", kernel.name), &what))?;
     }
@@ -193,10 +194,11 @@ impl Checker<'_> {
                 format!("there is no instruction {}", output.value)
             })?;
             self.access(&output.to, &kernel.shape)?;
-            let reduced: &[usize] = match &output.combine {
-                Combine::Store => &[],
-                Combine::Sum(axes) | Combine::Max(axes) => axes,
-            };
+            let reduced = output.combine.axes();
+            let spread = matches!(output.combine, Combine::Deviations(_));
+            ensure(!spread || !reduced.is_empty(), || {
+                "deviations over no axis".to_string()
+            })?;
             for (axis, size) in kernel.shape.iter().enumerate() {
                 let is_reduced = reduced.contains(&axis);
                 let stride = output.to.strides[axis];
@@ -328,6 +330,29 @@ impl Checker<'_> {
                 self.apart(y, &[step])
             }
         }
+    }
+
+    /// Each piece of the result may be treated while others are being made.
+    fn fused(&self, kernel: &Fused) -> Checked {
+        self.contraction(&kernel.contraction)?;
+        self.loop_kernel(&kernel.epilogue)?;
+        let shape = kernel.contraction.result_shape();
+        ensure(kernel.epilogue.shape == shape, || {
+            format!("the epilogue is not over {shape:?}")
+        })?;
+        let (result, (a, b)) = (kernel.contraction.result(), kernel.contraction.operands());
+        for load in kernel.epilogue.loads() {
+            if !kernel.is_result(load) {
+                self.apart(load.buffer, &[result])?;
+            }
+        }
+        for output in &kernel.epilogue.outputs {
+            self.apart(output.to.buffer, &[a, b])?;
+            if output.combine != Combine::Store || !kernel.is_result(&output.to) {
+                self.apart(output.to.buffer, &[result])?;
+            }
+        }
+        Ok(())
     }
 
     fn contraction(&self, kernel: &Contraction) -> Checked {

@@ -7,7 +7,7 @@
 //! - [`check`]: verifies a program, once, when it is loaded.
 //! - [`math`]: elementary functions that vectorise.
 //! - [`loops`]: loop kernels.
-//! - [`contract`]: convolutions and matrix products.
+//! - [`contract`]: convolutions and matrix products. [`fused`]: those with epilogues.
 //! - [`indexed`]: indexed kernels.
 //! - [`peak`]: the machine's multiply-add rate and memory bandwidth.
 //!
@@ -16,6 +16,7 @@
 mod arena;
 mod check;
 mod contract;
+mod fused;
 mod indexed;
 mod level;
 mod loops;
@@ -32,6 +33,7 @@ pub use peak::{measure_bandwidth, measure_peak_flops};
 
 use arena::Memory;
 use contract::ContractionPlan;
+use fused::FusedPlan;
 use indexed::IndexedPlan;
 use level::Features;
 use loops::canon::Canon;
@@ -154,6 +156,9 @@ impl CpuDevice {
                 KernelKind::Contraction(k) => {
                     Plan::Contraction(ContractionPlan::new(k, buffers, self.features))
                 }
+                KernelKind::Fused(k) => {
+                    Plan::Fused(Box::new(FusedPlan::new(k, buffers, self.features)))
+                }
             })
             .collect()
     }
@@ -181,6 +186,7 @@ fn scratch_sizes(plans: &[Plan]) -> (usize, usize) {
             Plan::Loop(p) => (p.thread_scratch(), p.shared_scratch()),
             Plan::Indexed(_) => (0, 0),
             Plan::Contraction(p) => (p.thread_scratch(), p.shared_scratch()),
+            Plan::Fused(p) => (p.thread_scratch(), p.shared_scratch()),
         };
         (thread.max(t), shared.max(s))
     })
@@ -197,6 +203,7 @@ enum Plan {
     Loop(Box<LoopRunner>),
     Indexed(Box<IndexedPlan>),
     Contraction(ContractionPlan),
+    Fused(Box<FusedPlan>),
 }
 
 /// A program in the processor's memory, ready to run.
@@ -229,7 +236,10 @@ impl CpuLoaded {
             match &self.plans[kernel] {
                 Plan::Loop(p) => p.run(pool, arena, &self.threads, self.shared),
                 Plan::Indexed(p) => p.run(pool, arena),
-                Plan::Contraction(p) => p.run(pool, arena, &self.threads, self.shared),
+                Plan::Contraction(p) => {
+                    p.run(pool, arena, &self.threads, self.shared, &|_, _, _| {});
+                }
+                Plan::Fused(p) => p.run(pool, arena, &self.threads, self.shared),
             }
         }
     }

@@ -78,7 +78,7 @@ fn norm_and_relu() -> Graph {
 fn large(program: &KernelProgram, points: usize) -> Vec<&LoopKernel> {
     let loops = program.kernels.iter().filter_map(|k| match &k.kind {
         KernelKind::Loop(kernel) => Some(kernel),
-        KernelKind::Indexed(_) | KernelKind::Contraction(_) => None,
+        KernelKind::Indexed(_) | KernelKind::Contraction(_) | KernelKind::Fused(_) => None,
     });
     loops
         .filter(|k| k.shape.iter().product::<usize>() >= points)
@@ -86,7 +86,7 @@ fn large(program: &KernelProgram, points: usize) -> Vec<&LoopKernel> {
 }
 
 #[test]
-fn batch_norm_takes_five_passes_and_stores_two_tensors() {
+fn batch_norm_takes_three_passes_and_stores_two_tensors() {
     let program = program(&norm_and_relu());
     let passes = large(&program, 4096);
     let stores: Vec<usize> = passes
@@ -104,10 +104,136 @@ fn batch_norm_takes_five_passes_and_stores_two_tensors() {
         .zip(&stores)
         .map(|(n, s)| n - s)
         .collect();
-    // Forward: the mean's sum, the variance's, the output. Backward: both sums in one pass, the gradient.
-    assert_eq!((stores, sums), (vec![0, 0, 1, 0, 1], vec![1, 1, 0, 2, 0]));
+    // Forward: the output. Backward: both sums in one pass, the gradient.
+    assert_eq!((stores, sums), (vec![1, 0, 1], vec![0, 2, 0]));
+    // The statistics are taken of the convolution's result as it is made.
+    let statistics = program.kernels.iter().find_map(|k| match &k.kind {
+        KernelKind::Fused(fused) => Some(&fused.epilogue),
+        _ => None,
+    });
+    let combines: Vec<Combine> = statistics
+        .unwrap()
+        .outputs
+        .iter()
+        .map(|o| o.combine.clone())
+        .collect();
+    assert_eq!(
+        combines,
+        [Combine::Sum(vec![0]), Combine::Deviations(vec![0])]
+    );
     // The axes before the channels are one.
     assert!(passes.iter().all(|k| k.shape == [512, 8]));
+}
+
+/// The variance of images over all axes but the channels, over two axes in the middle, and of a sum of two tensors; and
+/// what only looks like a variance.
+#[test]
+fn deviations_are_found() {
+    let how = |build: &dyn Fn(&mut Builder) -> ValueId| {
+        let mut b = Builder::new();
+        let y = build(&mut b);
+        b.output("y", y);
+        let program = program(&b.graph);
+        let outputs = program.kernels.iter().filter_map(|k| match &k.kind {
+            KernelKind::Loop(kernel) => Some(&kernel.outputs),
+            KernelKind::Indexed(_) | KernelKind::Contraction(_) | KernelKind::Fused(_) => None,
+        });
+        outputs
+            .flatten()
+            .filter(|o| matches!(o.combine, Combine::Deviations(_)))
+            .count()
+    };
+    let variance = |b: &mut Builder, x: ValueId, axes: &[usize]| {
+        let mean = b.mean(x, axes);
+        b.variance(x, mean, axes)
+    };
+    for axes in [&[0, 1, 2][..], &[1, 2], &[0, 3], &[3], &[0, 1, 2, 3]] {
+        assert_eq!(
+            how(&|b| {
+                let x = b.param("x", &[4, 5, 6, 7]);
+                variance(b, x, axes)
+            }),
+            1,
+            "{axes:?}"
+        );
+    }
+    assert_eq!(
+        how(&|b| {
+            let (x, y) = (b.param("x", &[8, 4]), b.param("y", &[8, 4]));
+            let sum = b.add(x, y);
+            variance(b, sum, &[0])
+        }),
+        1
+    );
+    // The mean of another tensor.
+    assert_eq!(
+        how(&|b| {
+            let (x, y) = (b.param("x", &[8, 4]), b.param("y", &[8, 4]));
+            let mean = b.mean(y, &[0]);
+            b.variance(x, mean, &[0])
+        }),
+        0
+    );
+    // Twice the mean.
+    assert_eq!(
+        how(&|b| {
+            let x = b.param("x", &[8, 4]);
+            let mean = b.mean(x, &[0]);
+            let mean = b.add(mean, mean);
+            b.variance(x, mean, &[0])
+        }),
+        0
+    );
+}
+
+/// A linear layer with its bias and relu is one kernel, and what the product alone gives is not kept. Where the loop needs
+/// what only comes of the result, or reads it in another order, the two stay apart.
+#[test]
+fn epilogues_of_products() {
+    let made = |build: &dyn Fn(&mut Builder, ValueId) -> ValueId| {
+        let mut b = Builder::new();
+        let (x, w) = (b.param("x", &[24, 16]), b.param("w", &[16, 24]));
+        let y = b.matmul(x, w, false, false);
+        let y = build(&mut b, y);
+        b.output("y", y);
+        program(&b.graph)
+    };
+    let is_fused = |p: &KernelProgram| matches!(p.kernels[0].kind, KernelKind::Fused(_));
+    let layer = made(&|b, y| {
+        let bias = b.param("bias", &[24]);
+        let bias = b.broadcast(bias, &[24, 24], &[1]);
+        let y = b.add(y, bias);
+        b.unary(&ops::RELU, y)
+    });
+    assert_eq!(
+        (layer.kernels.len(), layer.buffers.len()),
+        (1, 4),
+        "{}",
+        text::text(&layer)
+    );
+    assert!(is_fused(&layer));
+    // Over all 576 elements as one axis.
+    let doubled = made(&|b, y| b.add(y, y));
+    assert_eq!((doubled.kernels.len(), is_fused(&doubled)), (1, true));
+    // The maximum of each row goes with the product; what is divided by it comes after.
+    let scaled = made(&|b, y| {
+        let most = b.max(y, &[1]);
+        let most = b.broadcast(most, &[24, 24], &[0]);
+        b.div(y, most)
+    });
+    let kinds: Vec<bool> = scaled
+        .kernels
+        .iter()
+        .map(|k| matches!(k.kind, KernelKind::Fused(_)))
+        .collect();
+    // In between, the reciprocal of each maximum.
+    assert_eq!(kinds, [true, false, false], "{}", text::text(&scaled));
+    // Symmetrised.
+    let turned = made(&|b, y| {
+        let turned = b.transpose(y, &[1, 0]);
+        b.add(y, turned)
+    });
+    assert!(!is_fused(&turned), "{}", text::text(&turned));
 }
 
 #[test]
@@ -140,18 +266,19 @@ fn costs_count_multiplications_and_tensors() {
     let conv = program
         .kernels
         .iter()
-        .position(|k| k.name == "conv2d f.conv")
+        .position(|k| k.name == "conv2d+sum+variance f.conv")
         .unwrap();
-    assert_eq!(program.flops(conv), 2 * 512 * 8 * 8);
-    assert_eq!(program.bytes(conv), 4 * (4096 + 64 + 4096));
-    let sum = program
+    // The products; a sum, and deviations from a mean, of each channel.
+    assert_eq!(program.flops(conv), 2 * 512 * 8 * 8 + 4096 * (1 + 4));
+    assert_eq!(program.bytes(conv), 4 * (4096 + 64 + 4096 + 2 * 8));
+    let pool = program
         .kernels
         .iter()
-        .position(|k| k.name.starts_with("sum"))
+        .position(|k| k.name.starts_with("max_pool"))
         .unwrap();
     assert_eq!(
-        (program.flops(sum), program.bytes(sum)),
-        (4096, 4 * (4096 + 8))
+        (program.flops(pool), program.bytes(pool)),
+        (4096, 4 * (4096 + 1024))
     );
 }
 

@@ -8,7 +8,9 @@ use crate::exec::Executor;
 use crate::kernels::build::Options;
 use crate::kernels::compile::{Compiled, KernelOp};
 use crate::kernels::interp::Interpreter;
-use crate::kernels::ir::{BufferId, BufferKind, Inst, KernelKind, KernelProgram};
+use crate::kernels::ir::{
+    Access, BufferId, BufferKind, Combine, Fused, Inst, KernelKind, KernelProgram,
+};
 use crate::kernels::{text, verify::verify};
 use crate::lower::lower;
 
@@ -133,6 +135,7 @@ fn luminal_runs_a_chain_of_kernels() {
 fn broken(f: impl FnOnce(&mut KernelProgram)) -> String {
     let mut b = Builder::new();
     let (x, w) = (b.param("x", &[16, 16]), b.param("w", &[16, 16]));
+    let x = b.add(x, x);
     let y = b.matmul(x, w, false, false);
     let z = b.matmul(y, w, false, false);
     let sum = b.add(y, z);
@@ -148,7 +151,24 @@ fn broken(f: impl FnOnce(&mut KernelProgram)) -> String {
 fn first_loop(program: &mut KernelProgram) -> &mut crate::kernels::ir::LoopKernel {
     let found = program.kernels.iter_mut().find_map(|k| match &mut k.kind {
         KernelKind::Loop(kernel) => Some(kernel),
-        KernelKind::Indexed(_) | KernelKind::Contraction(_) => None,
+        KernelKind::Indexed(_) | KernelKind::Contraction(_) | KernelKind::Fused(_) => None,
+    });
+    found.unwrap()
+}
+
+fn first_fused(program: &mut KernelProgram) -> &mut Fused {
+    let found = program.kernels.iter_mut().find_map(|k| match &mut k.kind {
+        KernelKind::Fused(fused) => Some(fused),
+        KernelKind::Indexed(_) | KernelKind::Contraction(_) | KernelKind::Loop(_) => None,
+    });
+    found.unwrap()
+}
+
+/// The access of the first load of a buffer in an epilogue.
+fn load(fused: &mut Fused, buffer: BufferId) -> &mut Access {
+    let found = fused.epilogue.body.iter_mut().find_map(|inst| match inst {
+        Inst::Load(access) if access.buffer == buffer => Some(access),
+        _ => None,
     });
     found.unwrap()
 }
@@ -158,7 +178,7 @@ type Fault = (&'static str, fn(&mut KernelProgram));
 
 #[test]
 fn the_verifier_finds_what_is_broken() {
-    let cases: [Fault; 8] = [
+    let cases: [Fault; 13] = [
         ("begins at", |p| p.buffers[0].offset += 1),
         ("ends outside of the arena", |p| p.arena_len -= 16),
         ("places 0 to 510 of buffer", |p| {
@@ -180,6 +200,26 @@ fn the_verifier_finds_what_is_broken() {
                 .filter(|b| p.buffers[*b].kind == BufferKind::Temporary)
                 .collect();
             p.buffers[temporaries[1]].offset = p.buffers[temporaries[0]].offset;
+        }),
+        ("its epilogue is not over [16, 16]", |p| {
+            first_fused(p).epilogue.shape = vec![8, 16];
+        }),
+        ("its epilogue reads the result at other points", |p| {
+            let fused = first_fused(p);
+            let result = fused.contraction.result();
+            load(fused, result).strides = vec![1, 16];
+        }),
+        ("its epilogue writes the result at other points", |p| {
+            first_fused(p).epilogue.outputs[0].to.strides = vec![1, 16];
+        }),
+        ("its epilogue writes the result at other points", |p| {
+            let output = &mut first_fused(p).epilogue.outputs[0];
+            output.combine = Combine::Sum(vec![0]);
+            output.to.strides = vec![0, 1];
+        }),
+        ("which it reads", |p| {
+            let fused = first_fused(p);
+            fused.epilogue.outputs[0].to.buffer = fused.contraction.operands().1;
         }),
         ("there is no buffer 99", |p| {
             let mut first = true;

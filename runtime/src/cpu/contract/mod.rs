@@ -21,6 +21,7 @@ mod winograd;
 mod words;
 
 use super::level::{Features, Level};
+use super::loops::plan::Pieces;
 use super::pool::Pool;
 use super::scratch::Pointer;
 use columns::{ColumnsPlan, Run};
@@ -28,6 +29,7 @@ use operands::{Moves, Products};
 use rows::{Phase, RowsPlan, Tap, WeightStrides};
 use simd::Kernels;
 use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape, Element};
+use std::ops::Range;
 use window::{Bring, Chunks, Image, Reach, Windows};
 use winograd::{Convolution, FilterGradPlan, Scheme, WinogradPlan};
 
@@ -41,6 +43,9 @@ fn channel_block(channels: usize) -> usize {
         .find(|b| channels.is_multiple_of(*b))
         .unwrap_or(channels)
 }
+
+/// What is done with a piece of the result: called with the thread, the piece's number and its rows.
+pub type After<'a> = dyn Fn(usize, usize, Range<usize>) + Sync + 'a;
 
 /// A contraction made ready: its tables, and its working memory's sizes.
 #[derive(Clone, Debug)]
@@ -205,17 +210,42 @@ impl ContractionPlan {
         }
     }
 
-    /// Runs the contraction.
+    /// The pieces of the result, as ranges of its rows, that units make whole; `None` where units make only columns of them.
+    pub fn pieces(&self) -> Option<Pieces> {
+        match self {
+            ContractionPlan::Rows(p) => p.pieces(),
+            ContractionPlan::Columns(_) | ContractionPlan::FilterGrad(_) => None,
+            ContractionPlan::Winograd(p) => p.pieces(),
+        }
+    }
+
+    /// The result is read again piece by piece: it must not go past the caches.
+    pub fn keep_in_cache(&mut self) {
+        match self {
+            ContractionPlan::Rows(p) => p.keep_in_cache(),
+            ContractionPlan::Columns(_) | ContractionPlan::FilterGrad(_) => {}
+            ContractionPlan::Winograd(p) => p.keep_in_cache(),
+        }
+    }
+
+    /// Runs the contraction; where it makes [`pieces`](Self::pieces), `after` is called with each as it is made.
     ///
     /// # Safety
     /// As for [`RowsPlan::run`], [`ColumnsPlan::run`], [`WinogradPlan::run`] and [`FilterGradPlan::run`].
-    pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
+    pub unsafe fn run(
+        &self,
+        pool: &Pool,
+        arena: Pointer,
+        threads: &[Pointer],
+        shared: Pointer,
+        after: &After,
+    ) {
         // SAFETY: the caller's.
         unsafe {
             match self {
-                ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared),
+                ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared, after),
                 ContractionPlan::Columns(p) => p.run(pool, arena, threads, shared),
-                ContractionPlan::Winograd(p) => p.run(pool, arena, threads, shared),
+                ContractionPlan::Winograd(p) => p.run(pool, arena, threads, shared, after),
                 ContractionPlan::FilterGrad(p) => p.run(pool, arena, threads, shared),
             }
         }

@@ -3,11 +3,13 @@
 //! Output pixels are A's rows: each sees its taps at fixed offsets of a window. The filter is packed into panels of a
 //! vector or two of outputs; then tiles of pixels × outputs are made in registers, chunk by chunk. No columns are written out.
 
+use super::After;
 use super::operands::{Moves, Products};
 use super::pack::PanelSource;
 use super::simd::{Kernels, Segment, Store, Tile};
 use super::window::{Chunk, Chunks, Windows};
 use crate::cpu::loops::fence;
+use crate::cpu::loops::plan::Pieces;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 use sslc_compiler::kernels::ir::Element;
@@ -234,12 +236,46 @@ impl RowsPlan {
         group * self.packed_group() + before + panel * self.kernels.wide.width * rows
     }
 
+    /// Rows of the result in a row of an image, and in an image.
+    fn row_pixels(&self) -> (usize, usize) {
+        let bytes = self.columns * self.groups * self.element.bytes();
+        (self.output_row / bytes, self.output_image / bytes)
+    }
+
+    /// Chunks, where a unit makes all columns of one.
+    pub fn pieces(&self) -> Option<Pieces> {
+        (self.splits == 1 && self.group_units() == 1).then(|| Pieces {
+            count: self.chunks.len(),
+            longest: self.chunks.group * self.chunks.band * self.row_pixels().0,
+        })
+    }
+
+    /// The rows of the result that a chunk makes.
+    fn piece(&self, chunk: Chunk) -> std::ops::Range<usize> {
+        let (row, image) = self.row_pixels();
+        let first = chunk.image * image + chunk.row * row;
+        first..first + chunk.images * chunk.rows * row
+    }
+
+    /// Outputs that are read again at once stay in the caches.
+    pub fn keep_in_cache(&mut self) {
+        self.streamed = false;
+    }
+
     /// Runs the contraction.
     ///
     /// # Safety
     /// The machine has the kernels' level; the plan's buffers are within `arena` and the output meets no input; scratch
     /// is as [`shared_scratch`](Self::shared_scratch) and [`thread_scratch`](Self::thread_scratch) say, unused meanwhile.
-    pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
+    pub unsafe fn run(
+        &self,
+        pool: &Pool,
+        arena: Pointer,
+        threads: &[Pointer],
+        shared: Pointer,
+        after: &After,
+    ) {
+        let whole = self.pieces().is_some();
         let panels = self.panels.len();
         let packs = self.groups * self.phases.len() * panels;
         pool.run(packs, &|_, unit| {
@@ -252,7 +288,8 @@ impl RowsPlan {
         let group_units = self.group_units();
         pool.run(chunks * self.splits * group_units, &|thread, unit| {
             let (rest, split) = (unit / self.splits, unit % self.splits);
-            let (group, chunk) = (rest / chunks, rest % chunks);
+            let (group, piece) = (rest / chunks, rest % chunks);
+            let chunk = self.chunks.get(piece);
             let groups = if group_units > 1 {
                 group..group + 1
             } else {
@@ -263,7 +300,6 @@ impl RowsPlan {
             // SAFETY: units write disjoint pixels or columns; a thread has its own scratch.
             unsafe {
                 let arena = arena.get();
-                let chunk = self.chunks.get(chunk);
                 let mut carver = Carver::new(threads[thread].get());
                 let scratch = carver.f32(self.windows.scratch(self.chunks.group));
                 let sums = carver.f32(self.sums());
@@ -285,6 +321,9 @@ impl RowsPlan {
                 if self.streamed {
                     fence();
                 }
+            }
+            if whole {
+                after(thread, piece, self.piece(chunk));
             }
         });
     }

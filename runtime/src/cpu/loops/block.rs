@@ -309,6 +309,8 @@ impl Block<'_> {
                 from += index[axis] * stride;
                 at += (self.lo[axis] + index[axis]) as i64 * to.strides[axis];
             }
+            // The number that is the result stands last.
+            let from = from + (a.reduce.width() - 1) * a.len;
             for i in 0..sizes[inner] {
                 let place = at as isize + i as isize * to.strides[inner] as isize;
                 // SAFETY: the innermost kept axis has stride 1 in the accumulator; the place belongs to this unit.

@@ -2,7 +2,7 @@
 
 use super::canon::{Canon, Op, Output, Place, Reduce};
 use super::ops;
-use super::plan::{Accumulator, Counter, LoopPlan, Src, Step, Write, WriteKind};
+use super::plan::{Accumulator, Counter, LoopPlan, Pieces, Src, Step, Write, WriteKind};
 use super::ranges::overlap;
 use crate::cpu::level::Level;
 use sslc_compiler::kernels::ir::Element;
@@ -24,9 +24,19 @@ const MAX_PARTIALS: usize = 1 << 20;
 impl LoopPlan {
     /// Plans a kernel for a level.
     pub fn new(canon: &Canon, level: Level) -> LoopPlan {
+        LoopPlan::fitting(canon, level, None)
+    }
+
+    /// Plans a kernel of two axes whose units are pieces of the first; `None` if there would be too many partial results.
+    pub fn in_pieces(canon: &Canon, level: Level, pieces: Pieces) -> Option<LoopPlan> {
+        let plan = LoopPlan::fitting(canon, level, Some(pieces));
+        (plan.partials() <= MAX_PARTIALS).then_some(plan)
+    }
+
+    fn fitting(canon: &Canon, level: Level, pieces: Option<Pieces>) -> LoopPlan {
         let mut block = MAX_BLOCK;
         loop {
-            let plan = Builder::new(canon, level, block).build();
+            let plan = Builder::new(canon, level, block, pieces).build();
             let pieces = plan.slots + plan.loads.len() + plan.writes.len();
             if pieces * block <= BLOCK_BUDGET || block <= MIN_BLOCK {
                 return plan;
@@ -46,6 +56,7 @@ struct Value {
 
 struct Builder<'a> {
     canon: &'a Canon,
+    pieces: Option<Pieces>,
     plan: LoopPlan,
     values: Vec<Option<Value>>,
     /// For each instruction of the innermost depth, the position of its last use; `usize::MAX` for outputs' values.
@@ -56,7 +67,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(canon: &'a Canon, level: Level, block: usize) -> Builder<'a> {
+    fn new(canon: &'a Canon, level: Level, block: usize, pieces: Option<Pieces>) -> Builder<'a> {
         let rank = canon.sizes.len();
         let lane = rank - 1;
         let row = rank.checked_sub(2);
@@ -86,6 +97,7 @@ impl<'a> Builder<'a> {
         };
         Builder {
             canon,
+            pieces,
             plan: LoopPlan {
                 level,
                 sizes: canon.sizes.clone(),
@@ -401,6 +413,12 @@ impl<'a> Builder<'a> {
     }
 
     fn choose_units(&mut self) {
+        if let Some(pieces) = self.pieces {
+            self.plan.unit_axis = 0;
+            self.plan.unit_len = pieces.longest;
+            self.plan.units = pieces.count;
+            return;
+        }
         let canon = self.canon;
         let work = canon.points() * (self.plan.steps.len() + canon.outputs.len() + 1);
         let wanted = (work / UNIT_WORK).clamp(1, MAX_UNITS);
@@ -418,7 +436,7 @@ impl<'a> Builder<'a> {
                 .outputs
                 .iter()
                 .filter(|o| o.reduced[axis])
-                .map(|o| kept(&canon.sizes, o))
+                .map(|o| kept(&canon.sizes, o) * o.reduce.map_or(1, Reduce::width))
                 .sum();
             let limit = MAX_PARTIALS
                 .checked_div(partial)
@@ -475,7 +493,7 @@ impl<'a> Builder<'a> {
         }
         let split = plan.units > 1 && output.reduced[plan.unit_axis];
         let offset = plan.accumulators;
-        plan.accumulators += len;
+        plan.accumulators += len * reduce.width();
         plan.split |= split;
         Accumulator {
             reduce,

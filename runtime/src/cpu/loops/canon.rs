@@ -45,6 +45,26 @@ impl Op {
 pub enum Reduce {
     Sum,
     Max,
+    /// Σ (v − mean v)²
+    Deviations,
+}
+
+impl Reduce {
+    /// f64 numbers of a running result: a sum or a maximum; or count, mean and deviations.
+    pub fn width(self) -> usize {
+        match self {
+            Reduce::Sum | Reduce::Max => 1,
+            Reduce::Deviations => 3,
+        }
+    }
+
+    /// What a running result begins with.
+    pub fn start(self) -> f64 {
+        match self {
+            Reduce::Sum | Reduce::Deviations => 0.0,
+            Reduce::Max => f64::NEG_INFINITY,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -69,23 +89,7 @@ pub struct Canon {
 impl Canon {
     /// The canonical form of a kernel that has been verified.
     pub fn new(kernel: &LoopKernel, buffers: &[Buffer]) -> Canon {
-        let live = live(kernel);
-        let body = kernel
-            .body
-            .iter()
-            .zip(&live)
-            .map(|(inst, live)| live.then(|| op(inst, &kernel.shape, buffers)))
-            .collect();
-        let outputs = kernel
-            .outputs
-            .iter()
-            .map(|o| output(o, &kernel.shape, buffers))
-            .collect();
-        let mut canon = Canon {
-            sizes: kernel.shape.clone(),
-            body,
-            outputs,
-        };
+        let mut canon = Canon::with_axes(kernel, buffers);
         for axis in (0..canon.sizes.len()).rev() {
             if canon.sizes[axis] == 1 {
                 canon.remove(axis);
@@ -100,6 +104,27 @@ impl Canon {
             canon.insert_unit_axis();
         }
         canon
+    }
+
+    /// A verified kernel with its axes as they are; it has at least one.
+    pub fn with_axes(kernel: &LoopKernel, buffers: &[Buffer]) -> Canon {
+        let live = live(kernel);
+        let body = kernel
+            .body
+            .iter()
+            .zip(&live)
+            .map(|(inst, live)| live.then(|| op(inst, &kernel.shape, buffers)))
+            .collect();
+        let outputs = kernel
+            .outputs
+            .iter()
+            .map(|o| output(o, &kernel.shape, buffers))
+            .collect();
+        Canon {
+            sizes: kernel.shape.clone(),
+            body,
+            outputs,
+        }
     }
 
     /// Number of points.
@@ -257,16 +282,12 @@ fn op(inst: &Inst, shape: &[usize], buffers: &[Buffer]) -> Op {
 
 fn output(o: &LoopOutput, shape: &[usize], buffers: &[Buffer]) -> Output {
     let mut reduced = vec![false; shape.len()];
+    o.combine.axes().iter().for_each(|a| reduced[*a] = true);
     let reduce = match &o.combine {
         Combine::Store => None,
-        Combine::Sum(axes) => {
-            axes.iter().for_each(|a| reduced[*a] = true);
-            Some(Reduce::Sum)
-        }
-        Combine::Max(axes) => {
-            axes.iter().for_each(|a| reduced[*a] = true);
-            Some(Reduce::Max)
-        }
+        Combine::Sum(_) => Some(Reduce::Sum),
+        Combine::Max(_) => Some(Reduce::Max),
+        Combine::Deviations(_) => Some(Reduce::Deviations),
     };
     Output {
         value: o.value as usize,

@@ -4,12 +4,13 @@
 //! - [`ranges`]: which elements an access touches.
 //! - [`plan`]: what a plan is: blocks, units and steps.
 //! - [`build`]: making a plan.
-//! - [`ops`]: the instruction loops.
+//! - [`ops`]: the instruction loops. [`moments`]: those of deviations from a mean.
 //! - [`block`]: the steps of one block.
 //! - [`run`]: running a plan.
 mod block;
 mod build;
 pub mod canon;
+mod moments;
 pub mod ops;
 pub mod plan;
 pub mod ranges;

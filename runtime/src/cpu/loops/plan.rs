@@ -61,7 +61,8 @@ pub enum WriteKind {
     Reduce(Accumulator),
 }
 
-/// A reduction's running result within a unit: dense over the kept axes of the unit, in f64.
+/// A reduction's running result within a unit: dense over the kept axes of the unit, in f64. Where a result has several
+/// numbers, all of the first stand before all of the second.
 #[derive(Clone, Debug)]
 pub struct Accumulator {
     pub reduce: Reduce,
@@ -69,7 +70,7 @@ pub struct Accumulator {
     pub strides: Vec<usize>,
     /// Sizes of the kept axes of a full unit; 1 where reduced.
     pub sizes: Vec<usize>,
-    /// Where it begins among the accumulators of a unit, and its length.
+    /// Where it begins among the accumulators of a unit, and the number of results.
     pub offset: usize,
     pub len: usize,
     pub rows_reduced: bool,
@@ -78,11 +79,25 @@ pub struct Accumulator {
     pub split: bool,
 }
 
+impl Accumulator {
+    /// f64 numbers it takes.
+    pub fn numbers(&self) -> usize {
+        self.len * self.reduce.width()
+    }
+}
+
 /// A counter of the loop nest around a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Counter {
     pub axis: usize,
     pub step: usize,
+}
+
+/// Ranges of the first axis that someone else chooses, in order and without gaps: each is a unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces {
+    pub count: usize,
+    pub longest: usize,
 }
 
 #[derive(Clone, Debug)]

@@ -2,11 +2,13 @@
 
 use super::block::{Block, put};
 use super::canon::{MAX_AXES, Place, Reduce};
+use super::moments::{self, MomentLoop, Moments};
 use super::ops::{self, ColumnLoop, NarrowLoop, RowLoop, UnaryLoop, WidenLoop};
 use super::plan::{Accumulator, LoopPlan, Src, WriteKind};
 use crate::cpu::level::Level;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
+use std::ops::Range;
 
 /// Partial results of a reduction that one thread combines at a time.
 const COMBINE_CHUNK: usize = 4096;
@@ -17,8 +19,10 @@ pub struct LoopRunner {
     plan: LoopPlan,
     column_sums: ColumnLoop,
     column_maxima: ColumnLoop,
+    column_deviations: MomentLoop,
     row_sums: RowLoop,
     row_maxima: RowLoop,
+    row_deviations: MomentLoop,
     stream: UnaryLoop,
     widen: WidenLoop,
     narrow: NarrowLoop,
@@ -31,8 +35,10 @@ impl LoopRunner {
             plan,
             column_sums: ops::column_sums(level),
             column_maxima: ops::column_maxima(level),
+            column_deviations: moments::column_deviations(level),
             row_sums: ops::row_sums(level),
             row_maxima: ops::row_maxima(level),
+            row_deviations: moments::row_deviations(level),
             stream: ops::stream_loop(level),
             widen: ops::widen_loop(level),
             narrow: ops::narrow_loop(level),
@@ -64,7 +70,9 @@ impl LoopRunner {
     /// [`shared_scratch`](Self::shared_scratch); nothing else uses them meanwhile.
     pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
         let partials: Pointer = shared;
-        pool.run(self.plan.units, &|thread, unit| {
+        let p = &self.plan;
+        pool.run(p.units, &|thread, unit| {
+            let range = unit * p.unit_len..p.sizes[p.unit_axis].min((unit + 1) * p.unit_len);
             // SAFETY: units write disjoint parts of the arena and of the partial results, and no unit reads what another
             // writes (both verified when the program was loaded); a thread has its own scratch.
             unsafe {
@@ -73,16 +81,37 @@ impl LoopRunner {
                     threads[thread].get(),
                     partials.get().cast(),
                     unit,
+                    range,
                 )
             }
         });
+        // SAFETY: all units are done.
+        unsafe { self.finish(pool, arena, partials) }
+    }
+
+    /// Combines the units' partial results, where they are kept.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run); all units are done.
+    pub unsafe fn finish(&self, pool: &Pool, arena: Pointer, partials: Pointer) {
         if self.plan.split {
-            // SAFETY: all units are done; results of different outputs and chunks are disjoint.
+            // SAFETY: results of different outputs and chunks are disjoint.
             unsafe { self.combine(pool, arena, partials) }
         }
     }
 
-    unsafe fn unit(&self, arena: *mut f32, scratch: *mut f32, partials: *mut f64, unit: usize) {
+    /// Runs one unit over a range of the axis that units share out: its own, or where units are pieces the piece.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run), with a thread's scratch.
+    pub unsafe fn unit(
+        &self,
+        arena: *mut f32,
+        scratch: *mut f32,
+        partials: *mut f64,
+        unit: usize,
+        range: Range<usize>,
+    ) {
         let p = &self.plan;
         // SAFETY: the scratch was measured by the same carving; see `run` for the rest.
         unsafe {
@@ -117,16 +146,13 @@ impl LoopRunner {
             for (axis, size) in p.sizes.iter().enumerate() {
                 block.hi[axis] = *size;
             }
-            block.lo[p.unit_axis] = unit * p.unit_len;
-            block.hi[p.unit_axis] = p.sizes[p.unit_axis].min((unit + 1) * p.unit_len);
+            block.lo[p.unit_axis] = range.start;
+            block.hi[p.unit_axis] = range.end;
             block.index = block.lo;
             for write in &p.writes {
                 if let WriteKind::Reduce(a) = &write.kind {
-                    let start = match a.reduce {
-                        Reduce::Sum => 0.0,
-                        Reduce::Max => f64::NEG_INFINITY,
-                    };
-                    std::slice::from_raw_parts_mut(accumulators.add(a.offset), a.len).fill(start);
+                    std::slice::from_raw_parts_mut(accumulators.add(a.offset), a.numbers())
+                        .fill(a.reduce.start());
                 }
             }
             self.blocks(&mut block);
@@ -189,9 +215,13 @@ impl LoopRunner {
         }
         let (rows, lanes) = (block.rows, block.lanes);
         let row_stride = self.plan.row.map_or(0, |row| a.strides[row]);
+        if a.reduce == Reduce::Deviations {
+            // SAFETY: as below.
+            return unsafe { self.deviations(block, a, at, row_stride, value) };
+        }
         let (column, row): (ColumnLoop, RowLoop) = match a.reduce {
-            Reduce::Sum => (self.column_sums, self.row_sums),
             Reduce::Max => (self.column_maxima, self.row_maxima),
+            Reduce::Sum | Reduce::Deviations => (self.column_sums, self.row_sums),
         };
         // SAFETY: `at` and the block's extent are within the accumulator, whose sizes are the unit's; where both axes are
         // kept the block is contiguous in it, because lanes are its last axis and a block of several rows has all lanes.
@@ -202,6 +232,30 @@ impl LoopRunner {
                 (false, false) => column(acc, value, 1, rows * lanes),
                 (false, true) => row(acc, row_stride, value, rows, lanes),
                 (true, true) => row(acc, 0, value, 1, rows * lanes),
+            }
+        }
+    }
+
+    /// [`reduce`](Self::reduce) for deviations: the same cases.
+    unsafe fn deviations(
+        &self,
+        block: &Block<'_>,
+        a: &Accumulator,
+        at: usize,
+        row_stride: usize,
+        value: *const f32,
+    ) {
+        let (rows, lanes) = (block.rows, block.lanes);
+        // SAFETY: see `reduce`; all numbers of the results lie `a.len` apart.
+        unsafe {
+            let acc = block.accumulators.add(at);
+            match (a.rows_reduced, a.lanes_reduced) {
+                (true, false) => (self.column_deviations)(acc, a.len, 0, value, rows, lanes),
+                (false, false) => {
+                    (self.column_deviations)(acc, a.len, 0, value, 1, rows * lanes);
+                }
+                (false, true) => (self.row_deviations)(acc, a.len, row_stride, value, rows, lanes),
+                (true, true) => (self.row_deviations)(acc, a.len, 0, value, 1, rows * lanes),
             }
         }
     }
@@ -224,22 +278,27 @@ impl LoopRunner {
             let chunk_len = a.len.div_ceil(chunks);
             pool.run(chunks, &|_, chunk| {
                 for i in chunk * chunk_len..a.len.min((chunk + 1) * chunk_len) {
-                    let mut total = match a.reduce {
-                        Reduce::Sum => 0.0,
-                        Reduce::Max => f64::NEG_INFINITY,
-                    };
-                    for unit in 0..p.units {
+                    let partial = |unit: usize, number: usize| {
+                        let at = unit * p.accumulators + a.offset + number * a.len + i;
                         // SAFETY: within the partial results of `units` units.
-                        let v = unsafe {
-                            *partials
-                                .get()
-                                .cast::<f64>()
-                                .add(unit * p.accumulators + a.offset + i)
-                        };
+                        unsafe { *partials.get().cast::<f64>().add(at) }
+                    };
+                    let mut total = a.reduce.start();
+                    let mut moments = Moments::default();
+                    for unit in 0..p.units {
+                        let v = partial(unit, 0);
                         total = match a.reduce {
                             Reduce::Sum => total + v,
                             Reduce::Max if total < v => v,
                             Reduce::Max => total,
+                            Reduce::Deviations => {
+                                moments = moments.and(Moments {
+                                    count: v,
+                                    mean: partial(unit, 1),
+                                    deviations: partial(unit, 2),
+                                });
+                                moments.deviations
+                            }
                         };
                     }
                     let at = result_place(&write.to, a, &[0; MAX_AXES], i);

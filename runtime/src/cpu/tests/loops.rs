@@ -9,8 +9,20 @@ use sslc_compiler::kernels::ir::{
 
 /// Evaluates a kernel at every point; sums in f64, with the sum of magnitudes beside it.
 struct Evaluated {
-    /// For each output: elements written, and the sum of magnitudes of each where it is a sum.
+    /// For each output: elements written, and the sum of magnitudes of each where it is a sum; of deviations, the error
+    /// that f32 numbers of this size bring with them.
     outputs: Vec<Vec<Option<(f64, f64)>>>,
+}
+
+/// Deviations of all values from their mean.
+fn deviations(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let size = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    (
+        values.iter().map(|v| (v - mean) * (v - mean)).sum(),
+        n * (1e-6 * size) * (1e-6 * size),
+    )
 }
 
 fn place(access: &Access, index: &[usize]) -> Option<usize> {
@@ -32,6 +44,11 @@ fn evaluate(kernel: &LoopKernel, buffers: &[Vec<f32>]) -> Evaluated {
         .outputs
         .iter()
         .map(|o| vec![None; buffers[o.to.buffer.0 as usize].len()])
+        .collect();
+    let mut values: Vec<Vec<Vec<f64>>> = kernel
+        .outputs
+        .iter()
+        .map(|o| vec![Vec::new(); buffers[o.to.buffer.0 as usize].len()])
         .collect();
     let points: usize = kernel.shape.iter().product();
     let mut index = vec![0; kernel.shape.len()];
@@ -78,9 +95,10 @@ fn evaluate(kernel: &LoopKernel, buffers: &[Vec<f32>]) -> Evaluated {
             };
             r.push(v);
         }
-        for (o, out) in kernel.outputs.iter().zip(&mut outputs) {
+        for ((o, out), values) in kernel.outputs.iter().zip(&mut outputs).zip(&mut values) {
             let v = f64::from(r[o.value as usize]);
-            let slot = &mut out[place(&o.to, &index).expect("outputs are always valid")];
+            let at = place(&o.to, &index).expect("outputs are always valid");
+            let slot = &mut out[at];
             *slot = Some(match (&o.combine, *slot) {
                 (Combine::Store, _) => (v, 0.0),
                 (Combine::Sum(_), was) => {
@@ -91,6 +109,10 @@ fn evaluate(kernel: &LoopKernel, buffers: &[Vec<f32>]) -> Evaluated {
                     let most = was.map_or(f64::NEG_INFINITY, |w| w.0);
                     (if most < v { v } else { most }, 0.0)
                 }
+                (Combine::Deviations(_), _) => {
+                    values[at].push(v);
+                    (0.0, 0.0)
+                }
             });
         }
         for axis in (0..index.len()).rev() {
@@ -99,6 +121,13 @@ fn evaluate(kernel: &LoopKernel, buffers: &[Vec<f32>]) -> Evaluated {
                 break;
             }
             index[axis] = 0;
+        }
+    }
+    for (out, values) in outputs.iter_mut().zip(&values) {
+        for (slot, values) in out.iter_mut().zip(values) {
+            if !values.is_empty() {
+                *slot = Some(deviations(values));
+            }
         }
     }
     Evaluated { outputs }
@@ -121,6 +150,12 @@ fn hold(bench: &Bench, kernel: &LoopKernel, name: &str) {
                             || *size > 1e37
                             || (f64::from(got) - v).abs()
                                 <= 3e-6 * size + 1e-37 + if narrow { v.abs() / 256.0 } else { 0.0 }
+                    }
+                    Some((v, error)) if matches!(o.combine, Combine::Deviations(_)) => {
+                        !v.is_finite()
+                            || *v > 1e36
+                            || (f64::from(got) - v).abs()
+                                <= 2e-5 * v + error + 1e-37 + if narrow { v / 256.0 } else { 0.0 }
                     }
                     Some((v, _)) => {
                         let v = if narrow {
@@ -264,6 +299,7 @@ fn random_kernel(draw: &mut Draw, bench: &mut Bench, shape: Vec<usize>) -> LoopK
             let combine = match draw.below(5) {
                 0 | 1 => Combine::Store,
                 2 | 3 => Combine::Sum(reduced.clone()),
+                4 if !reduced.is_empty() => Combine::Deviations(reduced.clone()),
                 _ => Combine::Max(reduced.clone()),
             };
             let mut kept: Vec<usize> = (0..shape.len())
@@ -425,6 +461,47 @@ fn column_sums_are_accurate() {
                 let (want, _) = want.expect("every column is written");
                 let error = (f64::from(*got) / want - 1.0).abs();
                 assert!(error < 3e-7, "{c} columns, {}: {error}", level.name());
+            }
+        }
+    }
+}
+
+/// Deviations in one pass, with a mean a thousand times the deviation: along columns, along rows and over everything.
+#[test]
+fn deviations_keep_their_digits_with_a_large_mean() {
+    let (rows, c) = (20_000, 48);
+    let mut draw = Draw::new(77);
+    let mut bench = Bench::default();
+    let data: Vec<f32> = (0..rows * c)
+        .map(|_| (0..6).map(|_| draw.number()).sum::<f32>() + 1000.0)
+        .collect();
+    let x = bench.buffer(data);
+    let to = [vec![0], vec![1], vec![0, 1]].map(|axes| {
+        let (strides, len) = match axes[..] {
+            [0] => (vec![0, 1], c),
+            [1] => (vec![1, 0], rows),
+            _ => (vec![0, 0], 1),
+        };
+        let buffer = bench.buffer(vec![0.0; len]);
+        LoopOutput {
+            value: 0,
+            combine: Combine::Deviations(axes),
+            to: access(buffer, 0, &strides),
+        }
+    });
+    let kernel = LoopKernel {
+        shape: vec![rows, c],
+        body: vec![Inst::Load(access(x, 0, &[c as i64, 1]))],
+        outputs: to.to_vec(),
+    };
+    bench.kernel(KernelKind::Loop(kernel.clone()));
+    let expected = evaluate(&kernel, &bench.contents);
+    for (level, after) in bench.run_all() {
+        for (got, want) in after[1..].iter().zip(&expected.outputs) {
+            for (got, want) in got.iter().zip(want) {
+                let (want, _) = want.expect("every result is written");
+                let error = (f64::from(*got) / want - 1.0).abs();
+                assert!(error < 2e-6, "{}: {error}", level.name());
             }
         }
     }

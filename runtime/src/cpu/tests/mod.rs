@@ -1,6 +1,7 @@
 //! The device against plain evaluation, at every level and for several numbers of threads.
 mod bf16_contractions;
 mod contractions;
+mod fused;
 mod indexed;
 mod loops;
 mod refusals;

@@ -9,7 +9,9 @@ use super::blocks::{Block, Blocks};
 use super::kernels::{Kernels, Outputs, Pixels};
 use super::product::Products;
 use super::{Arithmetic, Scheme, TAPS};
+use crate::cpu::contract::After;
 use crate::cpu::level::Features;
+use crate::cpu::loops::plan::Pieces;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 use sslc_compiler::kernels::ir::Element;
@@ -218,12 +220,43 @@ impl WinogradPlan {
         }
     }
 
-    /// Runs it.
+    /// Blocks of tiles are whole images, or rows of one; panels make only columns.
+    pub fn pieces(&self) -> Option<Pieces> {
+        let side = self.convolution.scheme.tile();
+        (self.order == Order::Blocks).then(|| Pieces {
+            count: self.blocks.len(),
+            longest: self.blocks.capacity() * side * side,
+        })
+    }
+
+    /// The pixels of a block, which follow each other.
+    fn piece(&self, block: Block) -> std::ops::Range<usize> {
+        let (height, width) = self.convolution.to;
+        let side = self.convolution.scheme.tile();
+        let row = block.row * side;
+        let rows = (block.rows * side).min(height - row);
+        let first = (block.image * height + row) * width;
+        first..first + block.images * rows * width
+    }
+
+    /// Outputs that are read again at once stay in the caches.
+    pub fn keep_in_cache(&mut self) {
+        self.stream = false;
+    }
+
+    /// Runs it; see [`ContractionPlan::run`](crate::cpu::contract::ContractionPlan::run).
     ///
     /// # Safety
     /// The machine has the level; the plan's buffers are within `arena` and the output meets no input; scratch is as
     /// [`shared_scratch`](Self::shared_scratch) and [`thread_scratch`](Self::thread_scratch) say, unused meanwhile.
-    pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
+    pub unsafe fn run(
+        &self,
+        pool: &Pool,
+        arena: Pointer,
+        threads: &[Pointer],
+        shared: Pointer,
+        after: &After,
+    ) {
         let scratch = |thread: usize| self.scratch(&mut Carver::new(threads[thread].get()));
         let panel_place = |p: usize| shared.get().wrapping_add(p * self.panel_len());
         let block_place = |b: usize| shared.get().wrapping_add(b * self.block_len());
@@ -266,6 +299,7 @@ impl WinogradPlan {
                         }
                     }
                     self.finish();
+                    after(thread, unit, self.piece(block));
                 });
             }
             Order::Panels => {

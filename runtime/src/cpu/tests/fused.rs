@@ -1,0 +1,191 @@
+//! Fused kernels against the contraction and the loop kernel one after the other.
+
+use super::{Bench, Draw, bits};
+use sslc_compiler::kernels::ir::{
+    Access, Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Fused, Inst, KernelKind,
+    LoopKernel, LoopOutput,
+};
+
+fn access(buffer: BufferId, strides: [usize; 2]) -> Access {
+    Access {
+        buffer,
+        offset: 0,
+        strides: strides.map(|s| s as i64).to_vec(),
+        valid: vec![None; 2],
+    }
+}
+
+/// An epilogue with a load of each kind: the result, a tensor beside it, a value per column and one per row. It stores over
+/// the result if `over`, and elsewhere; and it reduces rows, columns and both in every way.
+fn epilogue(
+    draw: &mut Draw,
+    bench: &mut Bench,
+    result: BufferId,
+    [rows, columns]: [usize; 2],
+    over: bool,
+) -> LoopKernel {
+    let beside = bench.buffer(draw.numbers(rows * columns));
+    let shift = bench.buffer(draw.numbers(columns));
+    let scale = bench.buffer(draw.numbers(rows));
+    let full = [columns, 1];
+    let body = vec![
+        Inst::Load(access(result, full)),
+        Inst::Load(access(shift, [0, 1])),
+        Inst::Binary(Binary::Add, 0, 1),
+        Inst::Const(0.0),
+        Inst::Binary(Binary::Max, 2, 3),
+        Inst::Load(access(beside, full)),
+        Inst::Binary(Binary::Mul, 4, 5),
+        Inst::Load(access(scale, [1, 0])),
+        Inst::Binary(Binary::Mul, 6, 7),
+    ];
+    let mut to = |len: usize, strides: [usize; 2]| access(bench.buffer(vec![0.0; len]), strides);
+    let mut outputs = vec![
+        (8, Combine::Store, to(rows * columns, full)),
+        (0, Combine::Sum(vec![0]), to(columns, [0, 1])),
+        (0, Combine::Deviations(vec![0]), to(columns, [0, 1])),
+        (8, Combine::Max(vec![0]), to(columns, [0, 1])),
+        (8, Combine::Sum(vec![1]), to(rows, [1, 0])),
+        (6, Combine::Deviations(vec![1]), to(rows, [1, 0])),
+        (6, Combine::Sum(vec![0, 1]), to(1, [0, 0])),
+    ];
+    if over {
+        outputs.push((4, Combine::Store, access(result, full)));
+    }
+    LoopKernel {
+        shape: vec![rows, columns],
+        body,
+        outputs: outputs
+            .into_iter()
+            .map(|(value, combine, to)| LoopOutput { value, combine, to })
+            .collect(),
+    }
+}
+
+/// Holds stores and maxima to the same bits, and sums to 10⁻⁵ of the largest and 10⁻⁶ for each number that they add.
+fn hold(draw: &mut Draw, mut bench: Bench, contraction: Contraction, name: &str) {
+    let (result, shape) = (contraction.result(), contraction.result_shape());
+    let over = draw.chance(50);
+    let epilogue = epilogue(draw, &mut bench, result, shape, over);
+    let mut apart = Bench {
+        program: bench.program.clone(),
+        contents: bench.contents.clone(),
+    };
+    apart.kernel(KernelKind::Contraction(contraction.clone()));
+    apart.kernel(KernelKind::Loop(epilogue.clone()));
+    bench.kernel(KernelKind::Fused(Fused {
+        contraction,
+        epilogue: epilogue.clone(),
+    }));
+    for ((level, got), (_, want)) in bench.run_all().into_iter().zip(apart.run_all()) {
+        for output in &epilogue.outputs {
+            let id = output.to.buffer.0 as usize;
+            let (got, want) = (&got[id..=id], &want[id..=id]);
+            if matches!(output.combine, Combine::Store | Combine::Max(_)) {
+                assert_eq!(bits(got), bits(want), "{name}, {}", level.name());
+                continue;
+            }
+            let size = want[0].iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+            let reduced = (shape[0] * shape[1] / want[0].len()) as f32;
+            for (g, w) in got[0].iter().zip(&want[0]) {
+                let fine = (g - w).abs() <= 1e-5 * size + 1e-6 * reduced;
+                assert!(fine, "{name}, {}: {g}, not {w}", level.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_with_epilogues() {
+    let mut draw = Draw::new(31);
+    let cases = [
+        // images, size, channels in and out, kernel, stride, groups
+        (1, 5, 3, 4, 3, 1, 1),
+        (40, 4, 16, 24, 3, 1, 1),
+        (3, 17, 8, 20, 3, 1, 1),
+        (2, 33, 5, 70, 3, 2, 1),
+        (20, 8, 12, 12, 1, 1, 1),
+        (20, 8, 12, 10, 1, 2, 1),
+        (18, 6, 8, 8, 3, 1, 4),
+        (1, 1, 2, 1, 1, 1, 1),
+        (2, 9, 4, 1030, 1, 1, 1),
+    ];
+    for (n, h, c, k, kernel, stride, groups) in cases {
+        let padding = kernel / 2;
+        let out = (h + 2 * padding - kernel) / stride + 1;
+        let shape = ConvShape {
+            n,
+            h,
+            w: h,
+            c,
+            k,
+            oh: out,
+            ow: out,
+            kernel,
+            stride,
+            padding,
+            groups,
+        };
+        for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
+            if algorithm == Algorithm::Winograd && !shape.has_winograd() {
+                continue;
+            }
+            let name = format!("{} {shape:?}", algorithm.name());
+            let mut bench = Bench::default();
+            let x = bench.buffer(draw.numbers(shape.x_len()));
+            let w = bench.buffer(draw.numbers(shape.w_len()));
+            let y = bench.buffer(vec![f32::NAN; shape.y_len()]);
+            let conv = Contraction::Conv {
+                x,
+                w,
+                y,
+                shape,
+                algorithm,
+            };
+            hold(&mut draw, bench, conv, &name);
+            let mut bench = Bench::default();
+            let dy = bench.buffer(draw.numbers(shape.y_len()));
+            let w = bench.buffer(draw.numbers(shape.w_len()));
+            let dx = bench.buffer(vec![f32::NAN; shape.x_len()]);
+            let gradient = Contraction::ConvInputGrad {
+                dy,
+                w,
+                dx,
+                shape,
+                algorithm,
+            };
+            hold(&mut draw, bench, gradient, &format!("gradient, {name}"));
+        }
+    }
+}
+
+#[test]
+fn products_with_epilogues() {
+    let mut draw = Draw::new(32);
+    for (batch, m, n, k) in [
+        (1, 1, 1, 1),
+        (1, 300, 40, 20),
+        (3, 20, 17, 9),
+        (1, 7, 900, 30),
+    ] {
+        for (ta, tb) in [(false, false), (false, true), (true, false)] {
+            let mut bench = Bench::default();
+            let a = bench.buffer(draw.numbers(batch * m * k));
+            let b = bench.buffer(draw.numbers(batch * k * n));
+            let out = bench.buffer(vec![f32::NAN; batch * m * n]);
+            let product = Contraction::MatMul {
+                a,
+                b,
+                out,
+                batch,
+                m,
+                n,
+                k,
+                ta,
+                tb,
+            };
+            let name = format!("{batch} × [{m}, {k}] [{k}, {n}], {ta} {tb}");
+            hold(&mut draw, bench, product, &name);
+        }
+    }
+}
