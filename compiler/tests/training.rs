@@ -5,7 +5,7 @@ use sslc_compiler::core::graph::{Graph, ValueId};
 use sslc_compiler::core::ops;
 use sslc_compiler::core::verify::verify;
 use sslc_compiler::program::{
-    DataKind, Init, NetworkRole, OptimizerRule, ParamKind, Program, ScheduleShape, Selector,
+    DataKind, Init, Math, NetworkRole, OptimizerRule, ParamKind, Program, ScheduleShape, Selector,
     Span64, ViewKind,
 };
 use support::{FRAME, Outcome, framed, run, run_with};
@@ -299,6 +299,17 @@ fn optimizers_with_groups_and_exclusions() {
         "E0110",
         &["momentum"],
     );
+}
+
+#[test]
+fn arithmetic_is_fast_unless_it_is_to_be_strict() {
+    let math = |setting: &str| {
+        let train = format!("train {{ epochs = 1, batch = 50, optimizer = sgd(0.1){setting} }}");
+        trained(&train).program().train.math
+    };
+    assert_eq!(math(""), Math::Fast);
+    assert_eq!(math(", math = \"fast\""), Math::Fast);
+    assert_eq!(math(", math = \"strict\""), Math::Strict);
 }
 
 #[test]

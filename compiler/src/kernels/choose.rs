@@ -101,3 +101,82 @@ fn best(shape: &ConvShape, pass: Pass, math: Math) -> Algorithm {
         Algorithm::Direct
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::ir::{Buffer, BufferId, BufferKind, Element, Kernel, KernelProgram};
+    use crate::kernels::verify::verify;
+
+    fn shape(size: usize, c: usize, k: usize, kernel: usize, stride: usize) -> ConvShape {
+        let padding = kernel / 2;
+        let out = (size + 2 * padding - kernel) / stride + 1;
+        ConvShape {
+            n: 256,
+            h: size,
+            w: size,
+            c,
+            k,
+            oh: out,
+            ow: out,
+            kernel,
+            stride,
+            padding,
+            groups: 1,
+        }
+    }
+
+    #[test]
+    fn fewer_products_win_where_there_are_channels_to_share_the_transforms() {
+        for (size, c) in [(32, 64), (8, 256), (28, 16), (7, 64)] {
+            let s = shape(size, c, c, 3, 1);
+            assert_eq!(best(&s, Pass::Forward, Math::Fast), Algorithm::Winograd);
+            assert_eq!(best(&s, Pass::InputGrad, Math::Fast), Algorithm::Winograd);
+        }
+        let first = shape(32, 3, 64, 3, 1);
+        assert_eq!(best(&first, Pass::Forward, Math::Fast), Algorithm::Direct);
+    }
+
+    #[test]
+    fn strict_arithmetic_adds_every_product() {
+        let s = shape(32, 64, 64, 3, 1);
+        for pass in [Pass::Forward, Pass::InputGrad, Pass::FilterGrad] {
+            assert_eq!(best(&s, pass, Math::Strict), Algorithm::Direct);
+        }
+    }
+
+    #[test]
+    fn other_windows_have_no_winograd() {
+        let mut grouped = shape(32, 64, 64, 3, 1);
+        grouped.groups = 4;
+        for s in [shape(32, 64, 64, 1, 1), shape(32, 64, 64, 7, 2), grouped] {
+            assert_eq!(work(&s, Pass::Forward, Algorithm::Winograd), None);
+            assert_eq!(best(&s, Pass::Forward, Math::Fast), Algorithm::Direct);
+        }
+    }
+
+    #[test]
+    fn the_verifier_refuses_an_algorithm_that_is_not_there() {
+        let mut program = KernelProgram::default();
+        program.kernels.push(Kernel {
+            name: "conv".to_string(),
+            kind: KernelKind::Contraction(Contraction::Conv {
+                x: BufferId(0),
+                w: BufferId(0),
+                y: BufferId(0),
+                shape: shape(32, 64, 64, 1, 1),
+                algorithm: Algorithm::Winograd,
+            }),
+        });
+        program.buffers.push(Buffer {
+            name: "x".to_string(),
+            kind: BufferKind::State,
+            element: Element::F32,
+            shape: vec![1],
+            offset: 0,
+        });
+        program.arena_len = 16;
+        let said = verify(&program).join("\n");
+        assert!(said.contains("winograd is not for"), "{said}");
+    }
+}
