@@ -1,8 +1,7 @@
 //! Contractions of bf16 against the plain ones on the same operands, at every level, with and without the machine's
 //! products of bf16: random shapes, results in bf16 and in f32.
 
-use super::{Bench, Draw, bits, levels, relative_l2};
-use crate::cpu::CpuDevice;
+use super::{Bench, Draw, bits, devices, relative_l2};
 use proptest::prelude::*;
 use sslc_compiler::kernels::ir::{
     Algorithm, BufferId, Contraction, ConvShape, Element, KernelKind,
@@ -54,19 +53,6 @@ impl Product<'_> {
             }
         }
     }
-}
-
-/// A device of some threads for each level, and one without products of bf16 for each that has them.
-fn devices() -> Vec<Box<dyn Fn(usize) -> CpuDevice>> {
-    let mut devices: Vec<Box<dyn Fn(usize) -> CpuDevice>> = Vec::new();
-    for level in levels() {
-        let device = move |threads| CpuDevice::with_level(threads, level).expect("available");
-        devices.push(Box::new(device));
-        if device(1).has_bf16_products() {
-            devices.push(Box::new(move |t| device(t).without_bf16_products()));
-        }
-    }
-    devices
 }
 
 fn matmul(s: MatMulShape, seed: u64) {

@@ -142,6 +142,19 @@ pub fn bits(data: &[Vec<f32>]) -> Vec<Vec<u32>> {
         .collect()
 }
 
+/// A device of some threads for each level, and one without products of bf16 for each that has them.
+pub fn devices() -> Vec<Box<dyn Fn(usize) -> CpuDevice>> {
+    let mut devices: Vec<Box<dyn Fn(usize) -> CpuDevice>> = Vec::new();
+    for level in levels() {
+        let device = move |threads| CpuDevice::with_level(threads, level).expect("available");
+        devices.push(Box::new(device));
+        if device(1).has_bf16_products() {
+            devices.push(Box::new(move |t| device(t).without_bf16_products()));
+        }
+    }
+    devices
+}
+
 /// ‖a − b‖ / ‖b‖
 pub fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
     let square = |v: f64| v * v;
