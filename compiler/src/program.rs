@@ -364,6 +364,16 @@ pub enum Math {
     Strict,
 }
 
+/// What the networks' products are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    #[default]
+    F32,
+    /// Operands and activations of bf16, sums of f32; see [`crate::core::precision`].
+    Bf16,
+}
+
 /// A network applied to a value in the forward pass. The same network on the same value is one application.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Application {
@@ -418,6 +428,7 @@ pub struct Train {
     pub math: Math,
     /// Bytes that the tensors of a step may take.
     pub memory: Option<u64>,
+    pub precision: Precision,
     pub watch_collapse: bool,
 }
 

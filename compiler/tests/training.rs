@@ -320,7 +320,6 @@ fn settings_not_available_are_refused() {
         ))
     };
     for setting in [
-        "precision = \"bf16\"",
         "checkpoint = every(epochs(1))",
         "drop_last = false",
     ] {

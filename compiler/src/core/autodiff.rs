@@ -1,10 +1,10 @@
 //! Reverse-mode gradients as a transformation of the graph, by the registry's rules.
 //!
-//! Invariant: a gradient has the type of its value, and only values on a path from what is differentiated by to the
+//! Invariant: a gradient has the shape of its value, and only values on a path from what is differentiated by to the
 //! loss get one; `stop_gradient`, comparisons and integers end a path.
 
 use super::builder::Builder;
-use super::graph::{DType, Graph, ValueId};
+use super::graph::{Graph, ValueId};
 use super::ops::{Class, Grad, GradCtx};
 
 /// For each node, whether a gradient by one of `wrt` passes through it.
@@ -16,7 +16,7 @@ pub fn differentiable_from(graph: &Graph, wrt: &[ValueId]) -> Vec<bool> {
     for (id, node) in graph.iter() {
         let passes = match node.op.grad {
             Grad::Zero => false,
-            Grad::Rule(_) | Grad::Undefined => node.ty.dtype == DType::F32,
+            Grad::Rule(_) | Grad::Undefined => node.ty.dtype.is_float(),
         };
         if passes && node.args.iter().any(|a| reached[a.index()]) {
             reached[id.index()] = true;

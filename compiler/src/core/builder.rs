@@ -64,11 +64,21 @@ impl Builder {
     pub fn push(&mut self, op: Op, args: &[ValueId], attrs: Vec<(&'static str, Attr)>) -> ValueId {
         match self.try_push(op, args, attrs) {
             Ok(id) => id,
-            Err(e) => {
-                let types: Vec<String> = args.iter().map(|a| self.ty(*a).to_string()).collect();
-                panic!("compiler bug: {} of ({}): {e}", op.name, types.join(", "))
-            }
+            Err(e) => self.bug(op, args, &e),
         }
+    }
+
+    /// [`Builder::push`] with attributes already in the order of the schema.
+    pub fn push_attrs(&mut self, op: Op, args: &[ValueId], attrs: Attrs) -> ValueId {
+        match self.try_push_attrs(op, args, attrs) {
+            Ok(id) => id,
+            Err(e) => self.bug(op, args, &e),
+        }
+    }
+
+    fn bug(&self, op: Op, args: &[ValueId], e: &ShapeError) -> ! {
+        let types: Vec<String> = args.iter().map(|a| self.ty(*a).to_string()).collect();
+        panic!("compiler bug: {} of ({}): {e}", op.name, types.join(", "))
     }
 
     pub fn ty(&self, v: ValueId) -> &Type {
@@ -245,6 +255,14 @@ impl Builder {
             return x;
         }
         self.push(&ops::CAST, &[x], vec![("dtype", dtype.into())])
+    }
+
+    /// `x` rounded to bf16, unless it is; `gradient` says whether its gradient is rounded as well.
+    pub fn to_bf16(&mut self, x: ValueId, gradient: bool) -> ValueId {
+        if self.ty(x).dtype == DType::Bf16 {
+            return x;
+        }
+        self.push(&ops::TO_BF16, &[x], vec![("gradient", gradient.into())])
     }
 
     pub fn stop_gradient(&mut self, x: ValueId) -> ValueId {

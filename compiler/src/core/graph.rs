@@ -13,6 +13,8 @@ use std::hash::{Hash, Hasher};
 #[serde(rename_all = "lowercase")]
 pub enum DType {
     F32,
+    /// The upper half of an f32. Ops read it as the f32 it is and give f32; those that move elements keep it.
+    Bf16,
     /// Class indices, positions and counters; below 2^24 in magnitude, so that f32 holds them exactly.
     I32,
     /// Masks.
@@ -23,15 +25,21 @@ impl DType {
     pub fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
+            DType::Bf16 => "bf16",
             DType::I32 => "i32",
             DType::Bool => "bool",
         }
     }
 
     pub fn from_name(name: &str) -> Option<DType> {
-        [DType::F32, DType::I32, DType::Bool]
+        [DType::F32, DType::Bf16, DType::I32, DType::Bool]
             .into_iter()
             .find(|d| d.name() == name)
+    }
+
+    /// Whether it holds numbers that have gradients.
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::Bf16)
     }
 }
 

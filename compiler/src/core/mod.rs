@@ -6,6 +6,7 @@
 //! - [`simplify`]: equal nodes, constants, identities, dead nodes.
 //! - [`random`]: random programs, for tests.
 //! - [`autodiff`]: gradients, by the rules of the registry.
+//! - [`precision`]: what is rounded to bf16.
 //! - [`interp`]: the naive interpreter in f64, for tests and constant folding. [`rng`]: the generator of random draws.
 //!   [`special`]: functions that Rust lacks. [`bf16`]: what rounding means.
 pub mod autodiff;
@@ -14,6 +15,7 @@ pub mod builder;
 pub mod graph;
 pub mod interp;
 pub mod ops;
+pub mod precision;
 pub mod print;
 pub mod random;
 pub mod read;

@@ -12,10 +12,20 @@ use super::rng;
 
 /// A verified graph of about `size` ops, with values for its inputs; the same for the same seed. Outputs are `out/0`, ….
 pub fn program(seed: u64, size: usize) -> (Graph, Inputs) {
+    with_products(seed, size, false)
+}
+
+/// The same with some products of bf16.
+pub fn bf16_program(seed: u64, size: usize) -> (Graph, Inputs) {
+    with_products(seed, size, true)
+}
+
+fn with_products(seed: u64, size: usize, narrow: bool) -> (Graph, Inputs) {
     let mut p = Programmer {
         b: Builder::new(),
         inputs: Inputs::new(),
         pool: Vec::new(),
+        narrow,
         seed,
         drawn: 0,
     };
@@ -32,7 +42,7 @@ pub fn program(seed: u64, size: usize) -> (Graph, Inputs) {
     for _ in 0..size {
         let op = callable[p.below(callable.len())];
         let v = p.call(op);
-        if p.b.ty(v).dtype == DType::F32 {
+        if p.b.ty(v).dtype.is_float() {
             p.pool.push(v);
         } else {
             let as_number = p.b.cast(v, DType::F32);
@@ -50,8 +60,10 @@ pub fn program(seed: u64, size: usize) -> (Graph, Inputs) {
 struct Programmer {
     b: Builder,
     inputs: Inputs,
-    /// f32 values to use as arguments.
+    /// f32 and bf16 values to use as arguments.
     pool: Vec<ValueId>,
+    /// Whether products of bf16 are made.
+    narrow: bool,
     seed: u64,
     drawn: u64,
 }
@@ -82,6 +94,12 @@ impl Programmer {
         self.b.cast(v, arg.ty.dtype)
     }
 
+    /// A new input, rounded to bf16.
+    fn rounded(&mut self, arg: &SampleArg) -> ValueId {
+        let v = self.input(arg);
+        self.b.to_bf16(v, true)
+    }
+
     /// Squeezes a value into the range of a sample's argument.
     fn squeeze(&mut self, v: ValueId, arg: &SampleArg) -> ValueId {
         let unit = self.b.unary(&ops::SIGMOID, v);
@@ -95,12 +113,16 @@ impl Programmer {
         match op.class {
             Class::Elementwise => self.elementwise(op, sample),
             Class::Reduction | Class::Shape if self.draw() < 0.7 => self.reshaped(op, sample),
-            Class::Source
-            | Class::Reduction
-            | Class::Contraction
-            | Class::Pool
-            | Class::Shape
-            | Class::Index => {
+            Class::Contraction if self.narrow && self.draw() < 0.5 => {
+                let args: Vec<ValueId> = sample.args.iter().map(|a| self.rounded(a)).collect();
+                self.b.push(op, &args, sample.attrs)
+            }
+            Class::Contraction => {
+                let args: Vec<ValueId> = sample.args.iter().map(|a| self.argument(a)).collect();
+                let args: Vec<ValueId> = args.iter().map(|a| self.b.cast(*a, DType::F32)).collect();
+                self.b.push(op, &args, sample.attrs)
+            }
+            Class::Source | Class::Reduction | Class::Pool | Class::Shape | Class::Index => {
                 let args: Vec<ValueId> = sample.args.iter().map(|a| self.argument(a)).collect();
                 self.b.push(op, &args, sample.attrs)
             }
@@ -112,8 +134,8 @@ impl Programmer {
         let first = self.choose();
         let shape = self.b.shape(first);
         let exact = sample.args.iter().any(|a| a.ty.dtype != DType::F32)
-            || self.b.ty(first).dtype != DType::F32
-            || matches!(op.grad, ops::Grad::Zero);
+            || matches!(op.grad, ops::Grad::Zero)
+            || op == &ops::TO_BF16;
         let mut args = Vec::new();
         for (i, arg) in sample.args.iter().enumerate() {
             let mut wanted = arg.clone();

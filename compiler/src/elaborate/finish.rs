@@ -11,9 +11,10 @@ use super::units::DefKind;
 use super::values::{DefId, NetworkId, R, Reported, SelectorValue, Value};
 use super::views::CheckedPipeline;
 use crate::core::graph::{DType, ValueId};
+use crate::core::precision;
 use crate::program::{
     DataSource, Encode, Evaluation, Group, Hyper, Init, Knn, Network, NetworkRole, Optimizer,
-    Parameter, Program, Schedule, Selector, StateDecl, TargetLink, Train, View,
+    Parameter, Precision, Program, Schedule, Selector, StateDecl, TargetLink, Train, View,
 };
 use sslc_grammar::ast::{ItemKind, Role};
 use sslc_grammar::codes;
@@ -257,7 +258,10 @@ impl<'a> Elab<'a> {
             return Err(Reported);
         }
         self.name_loss(loss);
-        let forward = self.forward_graph(loss, values);
+        let mut forward = self.forward_graph(loss, values);
+        if train.precision == Precision::Bf16 {
+            forward = precision::to_bf16(&forward);
+        }
         let evaluate = self.encode_graph(encoder, &eval.images, Mode::Evaluate)?;
         let calibrate = self.encode_graph(encoder, &eval.images, Mode::Calibrate)?;
         let (parameters, buffers, targets) = self.parameters();
@@ -284,6 +288,7 @@ impl<'a> Elab<'a> {
                 drop_last: true,
                 math: train.math,
                 memory: train.memory,
+                precision: train.precision,
                 watch_collapse: train.watch_collapse,
             },
             eval: Evaluation {

@@ -5,7 +5,7 @@ use super::overrides::{Overrides, literal};
 use super::schedules::Length;
 use super::scope::Scope;
 use super::values::{OptimizerValue, R, Reported, UnitId, Value};
-use crate::program::{DataSource, Duration, Math};
+use crate::program::{DataSource, Duration, Math, Precision};
 use sslc_grammar::ast::{Entry, Expr, Ident, ItemKind};
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
@@ -46,7 +46,10 @@ pub const TRAIN_KEYS: &[TrainKey] = &[
         "watch_collapse",
         "Reports collapse indicators, true if left out.",
     ),
-    key("precision", "\"f32\"."),
+    key(
+        "precision",
+        "\"f32\" (if left out), or \"bf16\": activations and products of networks.",
+    ),
     key("checkpoint", "When to save the state of the training."),
     key(
         "memory",
@@ -112,6 +115,7 @@ pub struct TrainSettings {
     pub watch_collapse: bool,
     pub math: Math,
     pub memory: Option<u64>,
+    pub precision: Precision,
 }
 
 impl<'a> Elab<'a> {
@@ -424,6 +428,7 @@ impl<'a> Elab<'a> {
         let accumulate = self.whole_setting(block, "accumulate", 1);
         let math = self.math_setting(block);
         let memory = self.memory_setting(block);
+        let precision = self.precision_setting(block);
         let watch_collapse = self.flag_setting(block, "watch_collapse", true);
         let accumulate = accumulate.map(|a| a.map_or(1, |(n, _)| n));
         let length = match (data, &accumulate) {
@@ -439,6 +444,7 @@ impl<'a> Elab<'a> {
                 watch_collapse: watch_collapse?.0,
                 math: math?,
                 memory: memory?,
+                precision: precision?,
             }),
             _ => Err(Reported),
         }
@@ -455,29 +461,6 @@ impl<'a> Elab<'a> {
             );
             failed = true;
         }
-        match self.setting(block, "precision") {
-            Ok(Some((Value::Str(word), span))) => match &*word {
-                "f32" => {}
-                "bf16" => {
-                    self.not_yet(
-                        "`precision = \"bf16\"`",
-                        span,
-                        "write \"f32\" or leave it out",
-                    );
-                    failed = true;
-                }
-                other => {
-                    self.setting_range("precision", &format!("\"{other}\""), "\"f32\"", span);
-                    failed = true;
-                }
-            },
-            Ok(Some((other, span))) => {
-                self.setting_kind("precision", "a string", &other, span);
-                failed = true;
-            }
-            Ok(None) => {}
-            Err(Reported) => failed = true,
-        }
         match self.flag_setting(block, "drop_last", true) {
             Ok((false, span)) => {
                 self.not_yet(
@@ -491,6 +474,23 @@ impl<'a> Elab<'a> {
             Err(Reported) => failed = true,
         }
         failed
+    }
+
+    fn precision_setting(&mut self, block: &TrainBlock<'a>) -> R<Precision> {
+        match self.setting(block, "precision")? {
+            None => Ok(Precision::F32),
+            Some((Value::Str(word), span)) => match &*word {
+                "f32" => Ok(Precision::F32),
+                "bf16" => Ok(Precision::Bf16),
+                other => Err(self.setting_range(
+                    "precision",
+                    &format!("\"{other}\""),
+                    "\"f32\" or \"bf16\"",
+                    span,
+                )),
+            },
+            Some((other, span)) => Err(self.setting_kind("precision", "a string", &other, span)),
+        }
     }
 
     fn math_setting(&mut self, block: &TrainBlock<'a>) -> R<Math> {

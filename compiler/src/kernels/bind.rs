@@ -4,9 +4,9 @@
 //! value can run before; else into a temporary that a last kernel copies over.
 
 use super::assemble::Draft;
-use super::dag::{Dag, Op};
+use super::dag::{Dag, Node, Op};
 use super::ir::{
-    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Element, Fused, Indexed, Inst,
+    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Fused, Indexed, Inst,
     KernelKind, LoopKernel, LoopOutput,
 };
 use super::plan::replaces;
@@ -49,7 +49,7 @@ pub fn bind(dag: &Dag, drafts: Vec<Draft>, name: impl Fn(usize) -> String) -> Bo
             } else {
                 BufferKind::Input
             };
-            home.insert(id, bound.buffer(name.clone(), kind, &node.shape));
+            home.insert(id, bound.buffer(name.clone(), kind, node));
             sources.insert(name, id);
         }
     }
@@ -63,18 +63,14 @@ pub fn bind(dag: &Dag, drafts: Vec<Draft>, name: impl Fn(usize) -> String) -> Bo
             }
             Some(source) => copies.push((*id, *source)),
             None => {
-                home.insert(
-                    *id,
-                    bound.buffer(name.clone(), BufferKind::Output, &node.shape),
-                );
+                home.insert(*id, bound.buffer(name.clone(), BufferKind::Output, node));
             }
         }
     }
     for d in 0..bound.drafts.len() {
         for id in bound.drafts[d].writes.clone() {
-            home.entry(id).or_insert_with(|| {
-                bound.buffer(name(id), BufferKind::Temporary, &dag.nodes[id].shape)
-            });
+            home.entry(id)
+                .or_insert_with(|| bound.buffer(name(id), BufferKind::Temporary, &dag.nodes[id]));
         }
     }
     for (id, source) in copies {
@@ -90,12 +86,12 @@ pub fn bind(dag: &Dag, drafts: Vec<Draft>, name: impl Fn(usize) -> String) -> Bo
 }
 
 impl Bound {
-    fn buffer(&mut self, name: String, kind: BufferKind, shape: &[usize]) -> usize {
+    fn buffer(&mut self, name: String, kind: BufferKind, node: &Node) -> usize {
         self.buffers.push(Buffer {
             name,
             kind,
-            element: Element::F32,
-            shape: shape.to_vec(),
+            element: node.element,
+            shape: node.shape.clone(),
             offset: 0,
         });
         self.buffers.len() - 1

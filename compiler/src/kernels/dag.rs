@@ -1,6 +1,6 @@
 //! Import: what a luminal graph computes, as nodes over dense tensors.
 
-use super::ir::{Binary, ConvShape, Unary, Window};
+use super::ir::{Binary, ConvShape, Element, Unary, Window};
 use super::naive::{MatMulShape, TakeShape};
 use super::space::{Read, ReadAxis, Space};
 use crate::lower::operators as ours;
@@ -72,12 +72,34 @@ pub enum Fixed {
     },
 }
 
+impl Fixed {
+    /// Whether it sums products.
+    pub fn is_contraction(self) -> bool {
+        match self {
+            Fixed::MatMul(_)
+            | Fixed::Conv(_)
+            | Fixed::ConvInputGrad(_)
+            | Fixed::ConvFilterGrad(_) => true,
+            Fixed::MaxPool(_)
+            | Fixed::MaxPoolGrad(_)
+            | Fixed::AvgPool(_)
+            | Fixed::AvgPoolGrad(_)
+            | Fixed::Take(_)
+            | Fixed::ScatterAdd(_)
+            | Fixed::ArgMax { .. }
+            | Fixed::Uniform { .. } => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Node {
     pub op: Op,
     pub inputs: Vec<Read>,
     /// Elements of the output.
     pub len: usize,
+    /// How they are stored, if they are.
+    pub element: Element,
     /// The output's shape as far as it is known, for people.
     pub shape: Vec<usize>,
     /// The luminal node.
@@ -153,18 +175,20 @@ pub fn import(graph: &Graph, ports: &[(String, NodeIndex)]) -> Dag {
                 read.node = dag.with_tensor(read.node);
             }
         }
+        dag.match_elements(&mut node);
         let id = dag.add(node);
         dag.places.insert(index, id);
     }
     dag.bind(ports);
     let outputs: Vec<usize> = dag.ports.iter().map(|(_, id)| *id).collect();
     super::reductions::merge(&mut dag, &outputs);
+    super::roundings::fold(&mut dag, &outputs);
     super::reductions::find_deviations(&mut dag);
     dag
 }
 
 impl Dag {
-    /// Gives each port a node of its own: numbers, sources and values with two names are copied. A source
+    /// Gives each port a node of its own: numbers, sources, values with two names and those of bf16 are copied. A source
     /// that is its own update needs nothing.
     fn bind(&mut self, ports: &[(String, NodeIndex)]) {
         let mut taken: HashSet<usize> = HashSet::new();
@@ -185,7 +209,8 @@ impl Dag {
                 Op::Source(own) if own == name => continue,
                 op => matches!(op, Op::Source(_)),
             };
-            if source || taken.contains(&id) {
+            let narrow = self.nodes[id].element == Element::Bf16;
+            if source || narrow || taken.contains(&id) {
                 id = self.copy(id);
             }
             taken.insert(id);
@@ -227,6 +252,25 @@ impl Dag {
         self.copy(id)
     }
 
+    /// How a node's elements are stored; a product has operands of one type, and other fixed nodes know f32 only.
+    fn match_elements(&mut self, node: &mut Node) {
+        let of = |dag: &Dag, read: &Read| dag.nodes[read.node].element;
+        match node.op {
+            Op::Map(Map::Unary(Unary::Bf16)) => node.element = Element::Bf16,
+            Op::Map(Map::Copy) => node.element = of(self, &node.inputs[0]),
+            Op::Fixed(fixed) => {
+                let all = node.inputs.iter().all(|r| of(self, r) == Element::Bf16);
+                for read in &mut node.inputs {
+                    if of(self, read) == Element::Bf16 && !(all && fixed.is_contraction()) {
+                        read.node = self.copy(read.node);
+                    }
+                }
+            }
+            Op::Source(_) | Op::Const(_) | Op::Iota | Op::Map(_) | Op::Reduce { .. } => {}
+        }
+    }
+
+    /// The same tensor again, in f32.
     fn copy(&mut self, id: usize) -> usize {
         let node = &self.nodes[id];
         let line = ReadAxis {
@@ -236,6 +280,7 @@ impl Dag {
         };
         let copy = Node {
             op: Op::Map(Map::Copy),
+            element: Element::F32,
             inputs: vec![Read::new(id, 0, [line])],
             ..node.clone()
         };
@@ -365,6 +410,7 @@ fn node(
         op,
         inputs,
         len: shape.iter().product(),
+        element: Element::F32,
         shape,
         index,
     })
@@ -383,6 +429,8 @@ fn map(any: &dyn std::any::Any) -> Option<Map> {
         Map::Unary(Unary::Sqrt)
     } else if any.is::<primitive::Recip>() {
         Map::Unary(Unary::Recip)
+    } else if any.is::<ours::ToBf16>() {
+        Map::Unary(Unary::Bf16)
     } else if any.is::<ours::Erf>() {
         Map::Unary(Unary::Erf)
     } else if any.is::<primitive::Add>() {

@@ -2,7 +2,9 @@
 
 use super::dag::{Dag, Map, Op, Reduction};
 use super::fuse::is_aligned;
-use super::ir::{Access, Binary, BufferId, Combine, Inst, LoopKernel, LoopOutput, Reg};
+use super::ir::{
+    Access, Binary, BufferId, Combine, Element, Inst, LoopKernel, LoopOutput, Reg, Unary,
+};
 use super::keep::Body;
 use super::space::{Read, Space};
 use std::collections::HashMap;
@@ -140,6 +142,15 @@ impl Builder<'_> {
         }
     }
 
+    /// The value to store for a map: the store rounds what goes to bf16.
+    fn stored(&self, id: usize) -> Reg {
+        let value = self.values[&id];
+        match (self.dag.nodes[id].element, &self.body[value as usize]) {
+            (Element::Bf16, Inst::Unary(Unary::Bf16, x)) => *x,
+            _ => value,
+        }
+    }
+
     fn output(&mut self, id: usize) -> LoopOutput {
         let node = &self.dag.nodes[id];
         let rank = self.space.cuts.len() - 1;
@@ -156,7 +167,7 @@ impl Builder<'_> {
                 };
                 (value, combine, axes)
             }
-            _ => (self.values[&id], Combine::Store, Vec::new()),
+            _ => (self.stored(id), Combine::Store, Vec::new()),
         };
         let shape = self.space.shape();
         let mut strides = vec![0; rank];

@@ -5,7 +5,7 @@
 //!   indexed moves, computed plainly.
 //! - [`compile`]: our luminal compiler, and the program that luminal runs.
 //! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces, and
-//!   [`reductions`] recognised),
+//!   [`reductions`] recognised, [`roundings`] of products taken into them),
 //!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`epilogues`] joins them to
 //!   contractions, [`bind`] gives them buffers,
 //!   [`choose`] settles how each contraction is computed, [`arrange`] takes the best of some arrangements: [`schedule`] orders
@@ -30,6 +30,7 @@ pub mod naive;
 pub mod plan;
 pub mod recompute;
 pub mod reductions;
+pub mod roundings;
 pub mod schedule;
 pub mod space;
 pub mod summary;

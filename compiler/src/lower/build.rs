@@ -3,7 +3,7 @@
 //! Luminal's unary operators ignore the shape tracker, so elementwise operators whose inputs all read their tensors
 //! alike (constants aside) work on the stored tensors and keep the view; others make a dense result in logical order.
 
-use super::operators::{Erf, Pow, Select, Source};
+use super::operators::{Erf, Pow, Select, Source, ToBf16};
 use super::view::{Axis, View};
 use luminal::graph::{Dependency, Graph, NodeIndex};
 use luminal::op::{
@@ -239,6 +239,11 @@ impl Lowerer {
 
     pub fn erf(&mut self, x: &Value) -> Value {
         self.map(Erf, &[x])
+    }
+
+    /// Rounds to the nearest bf16.
+    pub fn to_bf16(&mut self, x: &Value) -> Value {
+        self.map(ToBf16, &[x])
     }
 
     pub fn pow(&mut self, x: &Value, y: &Value) -> Value {

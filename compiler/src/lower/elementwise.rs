@@ -103,22 +103,27 @@ pub fn cos(c: &mut LowerCtx) -> Value {
 pub fn cast(c: &mut LowerCtx) -> Value {
     let x = &c.args[0];
     match (c.arg_types[0].dtype, c.ty.dtype) {
-        (DType::F32, DType::I32) => {
+        (DType::F32 | DType::Bf16, DType::I32) => {
             let one = c.b.constant(1.0, &c.ty.shape);
             let fraction = c.b.rem(x, &one);
             c.b.sub(x, &fraction)
         }
-        (DType::F32 | DType::I32, DType::Bool) => {
+        (DType::F32 | DType::Bf16 | DType::I32, DType::Bool) => {
             let (zero, one) = (
                 c.b.constant(0.0, &c.ty.shape),
                 c.b.constant(1.0, &c.ty.shape),
             );
             c.b.select(x, &one, &zero)
         }
-        (DType::F32 | DType::I32 | DType::Bool, DType::F32)
+        (_, DType::F32 | DType::Bf16)
         | (DType::I32 | DType::Bool, DType::I32)
         | (DType::Bool, DType::Bool) => x.clone(),
     }
+}
+
+/// The nearest bf16.
+pub fn to_bf16(c: &mut LowerCtx) -> Value {
+    c.b.to_bf16(&c.args[0])
 }
 
 /// The value itself.

@@ -3,6 +3,7 @@
 //! [`Select`] honours its inputs' shape trackers, as luminal's binary operators do. The others demand dense inputs in
 //! row-major order; lowering puts `Contiguous` before them where needed. Each makes one output.
 
+use crate::core::bf16;
 use crate::kernels::ir::{ConvShape, Window};
 use crate::kernels::naive::{self, MatMulShape, TakeShape};
 use luminal::op::{InputTensor, Operator, get_vec_from_tensor};
@@ -93,6 +94,19 @@ impl Operator for Erf {
         let x = get_vec_from_tensor(&inputs[0].0);
         vec![Tensor::new(
             x.iter().map(|x| naive::erf(*x)).collect::<Vec<f32>>(),
+        )]
+    }
+}
+
+/// The nearest bf16, ties to even, as an f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToBf16;
+
+impl Operator for ToBf16 {
+    fn process(&mut self, inputs: Inputs) -> Vec<Tensor> {
+        let x = get_vec_from_tensor(&inputs[0].0);
+        vec![Tensor::new(
+            x.iter().map(|x| bf16::round(*x)).collect::<Vec<f32>>(),
         )]
     }
 }

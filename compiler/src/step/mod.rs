@@ -12,8 +12,9 @@ use crate::core::autodiff::gradients;
 use crate::core::builder::Builder;
 use crate::core::graph::{Graph, ValueId};
 use crate::core::ops;
+use crate::core::precision;
 use crate::core::simplify::simplify;
-use crate::program::{Init, NetworkRole, Parameter, Program, Schedule, StateDecl};
+use crate::program::{Init, NetworkRole, Parameter, Precision, Program, Schedule, StateDecl};
 use std::collections::BTreeMap;
 
 /// A step, and what it keeps and needs beyond the program's own parameters, buffers and schedules.
@@ -41,6 +42,9 @@ pub enum Part {
 pub fn build(program: &Program, part: Part, with_gradients: bool) -> Step {
     let mut b = Builder::from_graph(program.forward.clone());
     let grads = trained_gradients(&mut b, program);
+    if program.train.precision == Precision::Bf16 {
+        precision::read_rounded(&mut b.graph);
+    }
     if with_gradients {
         for (index, grad) in &grads {
             b.output(format!("grad/{}", program.parameters[*index].path), *grad);

@@ -6,7 +6,7 @@ use super::unary::expect_f32;
 use super::{
     Arity, AttrDef, AttrKind, Class, Eval, Grad, GradCtx, OpDef, ShapeError, Surface, attr,
 };
-use crate::core::graph::{Attrs, Type, ValueId};
+use crate::core::graph::{Attrs, DType, Type, ValueId};
 use crate::core::interp::{EvalCtx, Tensor, advance};
 
 pub static MATMUL: OpDef = OpDef {
@@ -91,8 +91,16 @@ fn matrix(ty: &Type, transposed: bool) -> (usize, usize) {
     }
 }
 
+/// The gradient in the precision of the op's operands.
+fn like_operands(g: &mut GradCtx) -> ValueId {
+    match g.b.ty(g.args[0]).dtype {
+        DType::Bf16 => g.b.to_bf16(g.dy, true),
+        _ => g.b.cast(g.dy, DType::F32),
+    }
+}
+
 fn matmul_gradient(g: &mut GradCtx) -> Vec<Option<ValueId>> {
-    let (a, b, dy) = (g.args[0], g.args[1], g.dy);
+    let (a, b, dy) = (g.args[0], g.args[1], like_operands(g));
     let (ta, tb) = (g.attrs.bool("ta"), g.attrs.bool("tb"));
     let da = g.needs[0].then(|| {
         if ta {
@@ -299,7 +307,7 @@ pub static CONV2D: OpDef = OpDef {
 };
 
 fn conv_gradient(g: &mut GradCtx) -> Vec<Option<ValueId>> {
-    let (x, w) = (g.args[0], g.args[1]);
+    let (x, w, dy) = (g.args[0], g.args[1], like_operands(g));
     let (x_shape, w_shape) = (g.b.shape(x), g.b.shape(w));
     let attrs = |extra: &[(&'static str, usize)]| {
         let own = ["stride", "padding", "groups"].map(|name| (name, g.attrs.size(name).into()));
@@ -308,8 +316,15 @@ fn conv_gradient(g: &mut GradCtx) -> Vec<Option<ValueId>> {
     };
     let input = attrs(&[("height", x_shape[1]), ("width", x_shape[2])]);
     let filter = attrs(&[("kernel", w_shape[0])]);
-    let dx = g.needs[0].then(|| g.b.push(&CONV2D_INPUT_GRAD, &[g.dy, w], input));
-    let dw = g.needs[1].then(|| g.b.push(&CONV2D_FILTER_GRAD, &[x, g.dy], filter));
+    let dx = g.needs[0].then(|| {
+        let dx = g.b.push(&CONV2D_INPUT_GRAD, &[dy, w], input);
+        // Images of bf16 have gradients of bf16.
+        match g.b.ty(x).dtype {
+            DType::Bf16 => g.b.to_bf16(dx, true),
+            _ => dx,
+        }
+    });
+    let dw = g.needs[1].then(|| g.b.push(&CONV2D_FILTER_GRAD, &[x, dy], filter));
     vec![dx, dw]
 }
 

@@ -11,7 +11,7 @@
 //! Invariant: elementwise ops take operands of equal shape; broadcasting is the op `broadcast`, scalars included.
 
 use super::builder::Builder;
-use super::graph::{Attr, Attrs, MAX_ELEMENTS, MAX_RANK, Type, ValueId};
+use super::graph::{Attr, Attrs, DType, MAX_ELEMENTS, MAX_RANK, Type, ValueId};
 use super::interp::{EvalCtx, Tensor};
 use crate::lower::LowerFn;
 use std::fmt;
@@ -169,7 +169,7 @@ pub struct GradCtx<'a> {
     pub attrs: &'a Attrs,
     /// The value of the node itself.
     pub y: ValueId,
-    /// The gradient of the loss by `y`, of the same type.
+    /// The gradient of the loss by `y`, of the same shape, f32 or bf16.
     pub dy: ValueId,
     /// Whether the gradient of an argument is asked for; a rule may skip the others.
     pub needs: &'a [bool],
@@ -242,6 +242,35 @@ impl OpDef {
         Ok(Attrs(ordered))
     }
 
+    /// The op's own rule, which knows of f32 only: bf16 is read as f32. What moves elements keeps it, and both operands of a
+    /// product have one type.
+    fn of_any_precision(&self, args: &[&Type], attrs: &Attrs) -> Result<Type, ShapeError> {
+        if args.iter().all(|a| a.dtype != DType::Bf16) {
+            return (self.shape)(args, attrs);
+        }
+        if self.class == Class::Contraction && args.iter().any(|a| a.dtype != DType::Bf16) {
+            return Err(ShapeError::new(
+                &[0, 1],
+                format!(
+                    "the operands of a product are both f32 or both bf16: {} and {}",
+                    args[0], args[1]
+                ),
+            ));
+        }
+        let wide: Vec<Type> = args
+            .iter()
+            .map(|a| match a.dtype {
+                DType::Bf16 => Type::f32(&a.shape),
+                DType::F32 | DType::I32 | DType::Bool => (*a).clone(),
+            })
+            .collect();
+        let mut ty = (self.shape)(&wide.iter().collect::<Vec<_>>(), attrs)?;
+        if self.class == Class::Shape && args.len() == 1 {
+            ty.dtype = DType::Bf16;
+        }
+        Ok(ty)
+    }
+
     /// The type of the result for arguments of these types: arity, the op's own rule, and the limits on every tensor.
     pub fn result_type(&self, args: &[&Type], attrs: &Attrs) -> Result<Type, ShapeError> {
         let all: Vec<usize> = (0..args.len()).collect();
@@ -256,7 +285,7 @@ impl OpDef {
                 format!("`{}` takes {wanted}, not {}", self.name, args.len()),
             ));
         }
-        let ty = (self.shape)(args, attrs)?;
+        let ty = self.of_any_precision(args, attrs)?;
         check_limits(&ty).map_err(|message| ShapeError::new(&all, message))?;
         Ok(ty)
     }
@@ -329,6 +358,7 @@ pub static REGISTRY: &[Op] = &[
     &SIN,
     &COS,
     &CAST,
+    &TO_BF16,
     &STOP_GRADIENT,
     &ADD,
     &SUB,

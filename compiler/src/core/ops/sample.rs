@@ -45,7 +45,9 @@ impl Sample {
                     .map(|e| {
                         let u = f64::from(crate::core::rng::uniform(seed, i as u64, 0, e as u64));
                         match arg.ty.dtype {
-                            DType::F32 => f64::from((arg.lo + (arg.hi - arg.lo) * u) as f32),
+                            DType::F32 | DType::Bf16 => {
+                                f64::from((arg.lo + (arg.hi - arg.lo) * u) as f32)
+                            }
                             DType::I32 => (arg.lo + (arg.hi - arg.lo) * u).floor(),
                             DType::Bool => f64::from(u < 0.5),
                         }

@@ -151,7 +151,8 @@ pub static STEP: OpDef = OpDef {
 /// The element type that an attribute names; the shape rule of the op has checked that there is one.
 pub(super) fn dtype_of(attrs: &Attrs) -> Result<DType, ShapeError> {
     let name = attrs.str("dtype");
-    DType::from_name(name).ok_or_else(|| {
+    let found = DType::from_name(name).filter(|d| *d != DType::Bf16);
+    found.ok_or_else(|| {
         ShapeError::new(
             &[],
             format!("there is no element type `{name}`; there are f32, i32 and bool"),
@@ -182,7 +183,7 @@ pub static CONSTANT: OpDef = OpDef {
         let dtype = dtype_of(attrs)?;
         let value = attrs.float("value");
         let fits = match dtype {
-            DType::F32 => true,
+            DType::F32 | DType::Bf16 => true,
             DType::I32 => value.fract() == 0.0 && value.abs() <= 16_777_216.0,
             DType::Bool => value == 0.0 || value == 1.0,
         };

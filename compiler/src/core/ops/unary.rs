@@ -5,6 +5,7 @@ use super::source::dtype_of;
 use super::{
     Arity, AttrKind, Class, Eval, Grad, GradCtx, OpDef, Sample, ShapeError, Surface, attr,
 };
+use crate::core::bf16;
 use crate::core::graph::{Attrs, DType, Type, ValueId};
 use crate::core::special::erf;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
@@ -326,10 +327,13 @@ pub static CAST: OpDef = OpDef {
     )],
     shape: |args, attrs| Ok(Type::new(dtype_of(attrs)?, &args[0].shape)),
     // Only f32 to f32 carries a gradient: elsewhere the value is piecewise constant.
-    grad: Grad::Rule(|g| vec![(g.b.ty(g.y).dtype == g.b.ty(g.args[0]).dtype).then_some(g.dy)]),
+    grad: Grad::Rule(|g| {
+        let float = |v| g.b.ty(v).dtype.is_float();
+        vec![(float(g.y) && float(g.args[0])).then_some(g.dy)]
+    }),
     eval: Eval::General(|ctx| {
         let convert: fn(f64) -> f64 = match ctx.ty.dtype {
-            DType::F32 => |x| x,
+            DType::F32 | DType::Bf16 => |x| x,
             DType::I32 => f64::trunc,
             DType::Bool => |x| f64::from(x != 0.0),
         };
@@ -345,6 +349,38 @@ pub static CAST: OpDef = OpDef {
             Sample::new(vec![i32_below(&[4], 5)]).attr("dtype", "f32"),
             Sample::new(vec![i32_below(&[4], 2)]).attr("dtype", "bool"),
         ]
+    },
+};
+
+pub static TO_BF16: OpDef = OpDef {
+    name: "to_bf16",
+    doc: "x rounded to the nearest bf16, ties to even. The gradient passes, rounded as well if `gradient` says so.",
+    class: Class::Elementwise,
+    surface: Surface::Internal,
+    args: Arity::Fixed(&["x"]),
+    attrs: &[attr(
+        "gradient",
+        AttrKind::Bool,
+        "Whether the gradient is bf16 too: that of an activation is, that of weights is not.",
+    )],
+    shape: |args, _| {
+        expect_f32(args[0], 0)?;
+        Ok(Type::new(DType::Bf16, &args[0].shape))
+    },
+    grad: Grad::Rule(|g| {
+        one(match g.attrs.bool("gradient") {
+            true => g.b.to_bf16(g.dy, true),
+            false => g.dy,
+        })
+    }),
+    eval: Eval::Unary(|x| f64::from(bf16::round(x as f32))),
+    lower: crate::lower::elementwise::to_bf16,
+    sample: || {
+        [true, false]
+            .into_iter()
+            .flat_map(|gradient| in_range(-2.0, 2.0).into_iter().map(move |s| (s, gradient)))
+            .map(|(sample, gradient)| sample.attr("gradient", gradient))
+            .collect()
     },
 };
 

@@ -113,12 +113,24 @@ impl Rewriter {
         } else {
             None
         };
+        let simpler = simpler.filter(|v| self.keeps_type(*v, op, args, attrs));
         let v = simpler.unwrap_or_else(|| match self.b.try_push_attrs(op, args, attrs.clone()) {
             Ok(v) => v,
             Err(e) => panic!("compiler bug: a rewrite made a wrong `{}`: {e}", op.name),
         });
         self.table.insert(key, v);
         v
+    }
+
+    /// Whether a value has the type of what it stands for: an identity must not let bf16 pass as f32.
+    fn keeps_type(&self, v: ValueId, op: Op, args: &[ValueId], attrs: &Attrs) -> bool {
+        let narrow = |v: ValueId| self.b.ty(v).dtype == DType::Bf16;
+        if !narrow(v) && !args.iter().any(|a| narrow(*a)) {
+            return true;
+        }
+        let types: Vec<_> = args.iter().map(|a| self.b.ty(*a)).collect();
+        op.result_type(&types, attrs)
+            .is_ok_and(|ty| ty == *self.b.ty(v))
     }
 
     fn rewrite(&mut self, op: Op, args: &[ValueId], attrs: &Attrs) -> Option<ValueId> {
@@ -155,6 +167,8 @@ impl Rewriter {
             DType::F32 => {
                 (value as f32).is_finite() && (value == 0.0 || (value as f32).is_normal())
             }
+            // Numbers are f32.
+            DType::Bf16 => false,
             DType::I32 => value.fract() == 0.0 && value.abs() <= 16_777_216.0,
             DType::Bool => true,
         };

@@ -29,6 +29,7 @@ pub static RULES: &[(Op, Rule)] = &[
     (&ops::OR, or),
     (&ops::SELECT, select),
     (&ops::CAST, cast),
+    (&ops::TO_BF16, to_bf16),
     (&ops::STOP_GRADIENT, stop_gradient),
     (&ops::SUM, sums::sum),
     (&ops::MAX, max),
@@ -187,6 +188,11 @@ fn select(r: &mut Rewriter, args: &[ValueId], _: &Attrs) -> Option<ValueId> {
 
 fn cast(r: &mut Rewriter, args: &[ValueId], attrs: &Attrs) -> Option<ValueId> {
     (r.b.ty(args[0]).dtype.name() == attrs.str("dtype")).then_some(args[0])
+}
+
+/// What is bf16 already stays as it is.
+fn to_bf16(r: &mut Rewriter, args: &[ValueId], _: &Attrs) -> Option<ValueId> {
+    (r.b.ty(args[0]).dtype == DType::Bf16).then_some(args[0])
 }
 
 fn stop_gradient(r: &mut Rewriter, args: &[ValueId], _: &Attrs) -> Option<ValueId> {

@@ -5,9 +5,10 @@ use crate::core::autodiff::gradients;
 use crate::core::builder::Builder;
 use crate::core::graph::{Graph, ValueId};
 use crate::core::ops;
+use crate::core::precision;
 use crate::core::simplify::simplify;
 use crate::kernels::build::{Interface, Options, build};
-use crate::kernels::ir::{Combine, KernelKind, KernelProgram, LoopKernel};
+use crate::kernels::ir::{BufferKind, Combine, Element, KernelKind, KernelProgram, LoopKernel};
 use crate::kernels::text;
 use crate::lower::lower;
 
@@ -72,6 +73,70 @@ fn norm_and_relu() -> Graph {
         b.output(format!("param/{path}"), next);
     }
     simplify(&b.graph)
+}
+
+/// Two convolutions with a ReLU between them, in bf16: what is read as bf16 only is stored so, weights and what feeds the
+/// products among it.
+#[test]
+fn bf16_tensors_are_stored_as_bf16() {
+    let mut b = Builder::new();
+    let shape = [2usize, 8, 8, 8];
+    let attrs = vec![("name", "x".into()), ("shape", shape.as_slice().into())];
+    let mut x = b.push(&ops::VIEW, &[], attrs);
+    for path in ["a", "b"] {
+        let w = b.param(path, &[3, 3, 8, 8]);
+        let attrs = vec![
+            ("stride", 1usize.into()),
+            ("padding", 1usize.into()),
+            ("groups", 1usize.into()),
+        ];
+        let y = b.push(&ops::CONV2D, &[x, w], attrs);
+        let y = b.name(y, format!("conv {path}"));
+        x = b.unary(&ops::RELU, y);
+    }
+    let loss = b.mean(x, &[0, 1, 2, 3]);
+    b.output("loss", loss);
+    let mut b = Builder::from_graph(precision::to_bf16(&b.graph));
+    let loss = b.graph.output("loss").unwrap();
+    let params: Vec<ValueId> = b
+        .graph
+        .iter()
+        .filter(|(_, n)| n.is(&ops::PARAM))
+        .map(|(id, _)| id)
+        .collect();
+    let grads = gradients(&mut b, loss, &params);
+    precision::read_rounded(&mut b.graph);
+    for (grad, path) in grads.iter().zip(["a", "b"]) {
+        b.output(format!("grad/{path}"), grad.unwrap());
+    }
+    let graph = simplify(&b.graph);
+    let program = program(&graph);
+    let large = program.buffers.iter().filter(|b| b.len() >= 576);
+    for buffer in large {
+        let given = matches!(buffer.kind, BufferKind::Input | BufferKind::State);
+        let wide = given || buffer.name.starts_with("grad/");
+        let element = if wide { Element::F32 } else { Element::Bf16 };
+        assert_eq!(
+            buffer.element,
+            element,
+            "{}\n{}",
+            buffer.name,
+            text::text(&program)
+        );
+    }
+    let contractions = program.kernels.iter().filter_map(|k| match &k.kind {
+        KernelKind::Contraction(c) => Some(c.operands().0),
+        KernelKind::Loop(_) | KernelKind::Indexed(_) => None,
+    });
+    let narrow = contractions.map(|b| program.buffers[b.0 as usize].element);
+    assert_eq!(narrow.collect::<Vec<_>>(), [Element::Bf16; 5]);
+    super::compare(
+        "two convolutions in bf16",
+        &graph,
+        &super::drawn(&graph),
+        1,
+        1e-5,
+    );
 }
 
 /// Loop kernels over at least so many points.

@@ -65,6 +65,14 @@ fn random_programs_agree_with_the_reference() {
     }
 }
 
+#[test]
+fn random_programs_of_bf16_agree_with_the_reference() {
+    for seed in 0..200 {
+        let (graph, inputs) = random::bf16_program(seed, 4 + (seed % 40) as usize);
+        compare(&format!("bf16 program {seed}"), &graph, &inputs, 1, 1e-5);
+    }
+}
+
 /// Outputs of random programs become updates of parameters of their shapes.
 #[test]
 fn random_updates_agree_with_the_reference() {
