@@ -8,6 +8,8 @@ mod init;
 mod ops;
 #[path = "golden/portable.rs"]
 mod portable;
+#[path = "golden/precision.rs"]
+mod precision;
 #[path = "golden/sslc.rs"]
 mod sslc;
 #[path = "golden/steps.rs"]

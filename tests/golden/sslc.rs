@@ -26,12 +26,26 @@ fn step(spec: &Path, output: &Path) -> Command {
 
 /// The output of one step of `spec` (below `tests/specs`) from `inputs`.
 pub fn step_from(spec: &str, inputs: &Tensors, at_step: u64, device: &str) -> Tensors {
+    step_set(spec, inputs, at_step, device, &[])
+}
+
+/// The same with settings replaced.
+pub fn step_set(
+    spec: &str,
+    inputs: &Tensors,
+    at_step: u64,
+    device: &str,
+    settings: &[(&str, &str)],
+) -> Tensors {
     let folder = tempfile::tempdir().expect("a folder");
     let (from, to) = (folder.path().join("in"), folder.path().join("out"));
     tensors::write(&from, inputs);
     let mut command = step(&tests_folder().join("specs").join(spec), &to);
     command.arg("--inputs").arg(&from);
     command.args(["--device", device, "--at-step", &at_step.to_string()]);
+    for (name, value) in settings {
+        command.args(["--set", &format!("{name}={value}")]);
+    }
     run(command);
     tensors::read(&to).0
 }

@@ -25,7 +25,7 @@ pub fn differentiable_from(graph: &Graph, wrt: &[ValueId]) -> Vec<bool> {
     reached
 }
 
-/// Adds the gradients of `loss`, an f32[], by each of `wrt`; `None` where the loss does not depend on it.
+/// Adds the gradients of `loss`, a number of shape [], by each of `wrt`; `None` where the loss does not depend on it.
 ///
 /// New nodes take the origin of the node whose gradient they are part of; contractions and pools its name too.
 pub fn gradients(b: &mut Builder, loss: ValueId, wrt: &[ValueId]) -> Vec<Option<ValueId>> {
@@ -34,8 +34,7 @@ pub fn gradients(b: &mut Builder, loss: ValueId, wrt: &[ValueId]) -> Vec<Option<
     let mut adjoints: Vec<Option<ValueId>> = vec![None; loss.index() + 1];
     if reached[loss.index()] {
         b.origin = b.graph.node(loss).origin;
-        let ty = b.ty(loss).clone();
-        adjoints[loss.index()] = Some(b.full(&ty, 1.0));
+        adjoints[loss.index()] = Some(b.scalar(1.0));
     }
     for i in (0..=loss.index()).rev() {
         let y = ValueId(i as u32);
