@@ -319,10 +319,7 @@ fn settings_not_available_are_refused() {
             "train {{ epochs = 1, batch = 50, optimizer = sgd(0.1), {extra} }}"
         ))
     };
-    for setting in [
-        "checkpoint = every(epochs(1))",
-        "drop_last = false",
-    ] {
+    for setting in ["checkpoint = every(epochs(1))", "drop_last = false"] {
         fails(train(setting), "E0406", &["not available yet"]);
     }
     fails(train("precision = \"f16\""), "E0405", &[]);
