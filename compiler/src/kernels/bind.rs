@@ -6,8 +6,8 @@
 use super::assemble::Draft;
 use super::dag::{Dag, Node, Op};
 use super::ir::{
-    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Fused, Indexed, Inst,
-    KernelKind, LoopKernel, LoopOutput,
+    Access, Buffer, BufferId, BufferKind, Combine, Contraction, Fused, Indexed, Inst, KernelKind,
+    LoopKernel, LoopOutput,
 };
 use super::plan::replaces;
 use std::collections::{BTreeMap, BTreeSet};

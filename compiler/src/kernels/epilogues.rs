@@ -95,7 +95,10 @@ impl Made<'_> {
         let over = fused.epilogue.outputs.iter().find(|o| {
             let mut to = o.to.clone();
             to.buffer = fused.contraction.result();
-            o.combine == Combine::Store && fused.is_result(&to)
+            let element = |id: usize| self.dag.nodes[id].element;
+            o.combine == Combine::Store
+                && fused.is_result(&to)
+                && element(o.to.buffer.0 as usize) == element(result)
         });
         match over.map(|o| o.to.buffer) {
             Some(over) if !read_elsewhere => keep_only(&mut fused, over),
