@@ -126,6 +126,7 @@ fn bf16_tensors_are_stored_as_bf16() {
     }
     let contractions = program.kernels.iter().filter_map(|k| match &k.kind {
         KernelKind::Contraction(c) => Some(c.operands().0),
+        KernelKind::Fused(f) => Some(f.contraction.operands().0),
         KernelKind::Loop(_) | KernelKind::Indexed(_) => None,
     });
     let narrow = contractions.map(|b| program.buffers[b.0 as usize].element);
