@@ -15,11 +15,14 @@ const ROUNDED: f64 = 2e-3;
 const ROUNDED_FEW: f64 = 4e-3;
 const MANY: usize = 200;
 
+/// What a contraction of two operands is by definition.
+type Plain<'a> = dyn Fn(&[f32], &[f32], &mut [f32]) + 'a;
+
 /// A contraction of two operands, and what it is by definition.
 struct Product<'a> {
     sizes: [usize; 3],
     kernel: &'a dyn Fn([BufferId; 3]) -> Contraction,
-    plain: &'a dyn Fn(&[f32], &[f32], &mut [f32]),
+    plain: &'a Plain<'a>,
 }
 
 impl Product<'_> {

@@ -68,6 +68,9 @@ fn each_product(s: &ConvShape, mut add: impl FnMut(usize, usize, usize)) {
     }
 }
 
+/// A contraction of the buffers of two operands and a result.
+type MakeKernel<'a> = &'a dyn Fn([BufferId; 3]) -> Contraction;
+
 /// A pass over one shape, and what its output is to be.
 struct Pass {
     name: &'static str,
@@ -92,7 +95,7 @@ fn passes(draw: &mut Draw, s: ConvShape, operands: Element, result: Element) -> 
         expected[2][j] += f64::from(dy[k]) * f64::from(x[i]);
     });
     let algorithm = Algorithm::Winograd;
-    let kernels: [(&str, &dyn Fn([BufferId; 3]) -> Contraction, [&[f32]; 2]); 3] = [
+    let kernels: [(&str, MakeKernel<'_>, [&[f32]; 2]); 3] = [
         (
             "forward",
             &|[x, w, y]| Contraction::Conv {

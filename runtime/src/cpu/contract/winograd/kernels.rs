@@ -113,6 +113,7 @@ unsafe fn store_part<V: Vector, R: Results<V>>(v: V, p: *mut R::Element, len: us
 /// A pointer that the compiler does not see through. Else it would compute the addresses of all points before it does anything
 /// else, more work than the transform of a vector.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)]
 fn opaque<T>(p: *mut T) -> *mut T {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
@@ -214,6 +215,7 @@ unsafe fn output_vector<V: Vector, const P: usize, const T: usize>(
             *row = transform(std::array::from_fn(|j| V::load(sums.add(j * point))));
             sums = opaque(sums.wrapping_add(P * point));
         }
+        #[allow(clippy::needless_range_loop)]
         for j in 0..T {
             let column = transform(std::array::from_fn(|i| rows[i][j]));
             for (i, v) in column.into_iter().enumerate() {

@@ -577,6 +577,7 @@ unsafe fn transpose<T: Copy>(
                         .cast::<[T; TURN]>()
                         .read_unaligned()
                 });
+                #[allow(clippy::needless_range_loop)]
                 for j in 0..TURN {
                     let row: [T; TURN] = std::array::from_fn(|i| block[i][j]);
                     to.add((r + j) * width + o)
