@@ -48,6 +48,21 @@ impl Case {
         id
     }
 
+    /// The same with bf16 in every buffer, but f32 in the ones named.
+    fn in_bf16(mut self, whole: &[u32]) -> Case {
+        let program = &mut self.program;
+        program.arena_len = 0;
+        for (i, buffer) in program.buffers.iter_mut().enumerate() {
+            if !whole.contains(&(i as u32)) {
+                buffer.element = Element::Bf16;
+            }
+            buffer.offset = program.arena_len;
+            program.arena_len += buffer.words().next_multiple_of(16);
+        }
+        self.name += " bf16";
+        self
+    }
+
     fn kernel(mut self, kind: KernelKind) -> Case {
         self.program.kernels.push(Kernel {
             name: self.name.clone(),
@@ -415,6 +430,36 @@ fn passes(math: Math, n: usize, layers: &[Layer]) -> Vec<(usize, Case)> {
     cases
 }
 
+/// Direct convolutions: of stride 2, the first layers, and 1×1 of a ResNet-50; in f32 and in bf16.
+fn direct() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (n, size, c, k, kernel, stride) in [
+        (128, 32, 64, 128, 3, 2),
+        (128, 16, 128, 256, 3, 2),
+        (128, 8, 256, 512, 3, 2),
+        (256, 32, 64, 128, 1, 2),
+        (256, 32, 3, 64, 3, 1),
+        (16, 224, 3, 64, 7, 2),
+        (512, 28, 1, 16, 3, 1),
+        (16, 56, 64, 256, 1, 1),
+        (16, 56, 256, 64, 1, 1),
+        (16, 14, 1024, 256, 1, 1),
+        (16, 7, 512, 2048, 1, 1),
+        (16, 56, 256, 512, 1, 2),
+    ] {
+        for pass in [Pass::Forward, Pass::Input, Pass::Filter] {
+            let case = || conv(Math::Strict, pass, n, size, c, k, kernel, stride);
+            // The filter's gradient stays in f32.
+            let whole: &[u32] = match pass {
+                Pass::Forward | Pass::Input => &[],
+                Pass::Filter => &[1],
+            };
+            cases.extend([case(), case().in_bf16(whole)]);
+        }
+    }
+    cases
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
@@ -471,6 +516,14 @@ fn main() {
         momentum(11_000_000),
         momentum(700_000),
     ];
+    others.extend(direct());
+    others.extend([
+        matmul(128, 2048, 512, false, false).in_bf16(&[]),
+        matmul(128, 512, 2048, false, true).in_bf16(&[]),
+        matmul(512, 2048, 128, true, false).in_bf16(&[2]),
+        matmul(128, 2048, 2048, false, false).in_bf16(&[]),
+        matmul(1024, 1024, 1024, false, false).in_bf16(&[]),
+    ]);
     for (rows, c) in [
         (256 * 1024, 64),
         (256 * 16, 512),
