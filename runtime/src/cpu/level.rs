@@ -89,7 +89,10 @@ macro_rules! leveled {
             #[allow(clippy::too_many_arguments)]
             unsafe fn portable($($arg: $ty),*) {
                 // SAFETY: what the body needs is the caller's promise.
-                unsafe { $body }
+                #[allow(unused_unsafe)]
+                unsafe {
+                    $body
+                }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]

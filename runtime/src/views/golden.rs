@@ -1,12 +1,16 @@
 //! Every operation against torchvision's results, `tests/golden/views` (made by `make.py` there).
 
-use super::geometry::Area;
+use super::color::Point;
+use super::geometry::{self, Area};
+use super::passes;
 use super::planes::Scratch;
 use super::resample::Plan;
-use super::*;
+use super::steps::{Action, Step};
+use crate::cpu::level::Level;
+use crate::data::ImageRef;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use sslc_compiler::program::{Interpolation, Span64};
+use sslc_compiler::program::Interpolation;
 use std::borrow::Cow;
 
 const GOLDEN: &[u8] = include_bytes!("../../../tests/golden/views/views.safetensors");
@@ -32,10 +36,6 @@ fn list(op: &Value, key: &str) -> Vec<f64> {
     values.iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
-fn fixed(x: f64) -> Span64 {
-    Span64 { lo: x, hi: x }
-}
-
 fn interpolation(op: &Value) -> Interpolation {
     match op["interpolation"].as_str().unwrap() {
         "bicubic" => Interpolation::Bicubic,
@@ -52,63 +52,61 @@ fn area(op: &Value) -> Area {
     }
 }
 
-/// The operation of the language that the recorded one is, where its parameters can be fixed there.
-fn kind(op: &Value) -> Option<ViewKind> {
-    Some(match op["op"].as_str().unwrap() {
-        "resize" => ViewKind::Resize {
-            height: op["size"][0].as_u64().unwrap() as usize,
-            width: op["size"][1].as_u64().map(|w| w as usize),
+/// The steps of a recorded operation.
+fn actions(op: &Value, size: (usize, usize)) -> Vec<Action> {
+    let resample = |from: Area, (height, width): (usize, usize)| {
+        Action::Resample(Plan {
+            from,
+            height,
+            width,
             interpolation: interpolation(op),
             antialias: op["antialias"].as_bool().unwrap(),
-        },
+            mirrored: false,
+        })
+    };
+    vec![match op["op"].as_str().unwrap() {
+        "resized_crop" => resample(area(op), pair(op, "size")),
+        "resize" => {
+            let first = op["size"][0].as_u64().unwrap() as usize;
+            let to = match op["size"][1].as_u64() {
+                Some(w) => (first, w as usize),
+                None => geometry::shorter_side(size.0, size.1, first),
+            };
+            resample(Area::whole(size.0, size.1), to)
+        }
         "center_crop" => {
             let (height, width) = pair(op, "size");
-            ViewKind::CenterCrop { height, width }
-        }
-        "horizontal_flip" => ViewKind::HorizontalFlip,
-        "vertical_flip" => ViewKind::VerticalFlip,
-        "grayscale" => ViewKind::Grayscale,
-        "gaussian_blur" => ViewKind::GaussianBlur {
-            sigma: fixed(number(op, "sigma")),
-            kernel: Some(whole(op, "kernel")),
-        },
-        "solarize" => ViewKind::Solarize {
-            threshold: number(op, "threshold"),
-        },
-        "rotate" => ViewKind::RandomRotation {
-            degrees: fixed(number(op, "degrees")),
-        },
-        "normalize" => ViewKind::Normalize {
-            mean: list(op, "mean"),
-            std: list(op, "std"),
-        },
-        _ => return None,
-    })
-}
-
-/// The operations whose parameters are drawn, with the recorded ones.
-fn apply_drawn(op: &Value, image: Option<&ImageRef<'_>>, scratch: &mut Scratch) {
-    match op["op"].as_str().unwrap() {
-        "resized_crop" => {
-            let (height, width) = pair(op, "size");
-            let plan = Plan {
-                from: area(op),
+            let (top, left) = geometry::center(size.0, size.1, height, width);
+            Action::Crop {
+                top,
+                left,
                 height,
                 width,
-                interpolation: interpolation(op),
-                antialias: op["antialias"].as_bool().unwrap(),
-            };
-            match image {
-                Some(image) => resample::from_bytes(image, &plan, scratch),
-                None => resample::from_planes(&plan, scratch),
             }
         }
         "crop" => {
             let (height, width) = pair(op, "size");
             let at = |key: &str| op[key].as_i64().unwrap() as isize;
-            geometry::crop(scratch, at("top"), at("left"), height, width);
+            Action::Crop {
+                top: at("top"),
+                left: at("left"),
+                height,
+                width,
+            }
         }
-        "erase" => geometry::erase(&mut scratch.image, area(op)),
+        "horizontal_flip" => Action::FlipHorizontally,
+        "vertical_flip" => Action::FlipVertically,
+        "grayscale" => Action::Point(Point::Grayscale),
+        "gaussian_blur" => Action::Blur {
+            sigma: number(op, "sigma"),
+            taps: whole(op, "kernel"),
+        },
+        "solarize" => Action::Point(Point::Solarize(number(op, "threshold") as f32)),
+        "rotate" => Action::Rotate {
+            degrees: number(op, "degrees"),
+        },
+        "erase" => Action::Erase(area(op)),
+        "normalize" => Action::Point(Point::normalize(&list(op, "mean"), &list(op, "std"))),
         "jitter" => {
             let names = ["brightness", "contrast", "saturation", "hue"];
             let mut factors = [None; 4];
@@ -119,10 +117,11 @@ fn apply_drawn(op: &Value, image: Option<&ImageRef<'_>>, scratch: &mut Scratch) 
                 order.push(i);
             }
             order.extend((0..4).filter(|i| factors[*i].is_none()));
-            color::jitter(&mut scratch.image, factors, order.try_into().unwrap());
+            let points = Point::jitter(factors, order.try_into().unwrap());
+            return points.map(Action::Point).collect();
         }
         other => panic!("unknown operation {other}"),
-    }
+    }]
 }
 
 fn image<'a>(file: &SafeTensors<'a>, name: &str) -> ImageRef<'a> {
@@ -136,29 +135,28 @@ fn image<'a>(file: &SafeTensors<'a>, name: &str) -> ImageRef<'a> {
     }
 }
 
-fn run_case(case: &Value, file: &SafeTensors<'_>) -> Scratch {
+/// What a recorded case comes out as: [H, W, C] and its size.
+fn run_case(case: &Value, file: &SafeTensors<'_>, level: Level) -> (Vec<f32>, [usize; 3]) {
     let image = image(file, case["image"].as_str().unwrap());
-    let mut scratch = Scratch::default();
-    scratch.image.load(&image);
-    for (i, op) in case["ops"].as_array().unwrap().iter().enumerate() {
-        match kind(op) {
-            Some(kind) => {
-                let key = Key {
-                    seed: 0,
-                    epoch: 0,
-                    image: 0,
-                    view: 0,
-                };
-                apply(&kind, &mut key.stream(i), &mut scratch).unwrap();
-            }
-            None => apply_drawn(op, (i == 0).then_some(&image), &mut scratch),
+    let mut scratch = Scratch::at(level);
+    let mut size = (image.height, image.width);
+    for op in case["ops"].as_array().unwrap() {
+        for action in actions(op, size) {
+            size = match &action {
+                Action::Resample(plan) => (plan.height, plan.width),
+                Action::Crop { height, width, .. } => (*height, *width),
+                _ => size,
+            };
+            scratch.steps.push(Step { op: 0, action });
         }
     }
-    scratch
+    let mut data = vec![f32::NAN; size.0 * size.1 * image.channels];
+    passes::run(&image, &mut scratch, &mut data, None);
+    (data, [size.0, size.1, image.channels])
 }
 
 #[test]
-fn every_operation_agrees_with_torchvision() {
+fn every_operation_agrees_with_torchvision_and_at_every_level() {
     let (_, header) = SafeTensors::read_metadata(GOLDEN).unwrap();
     let file = SafeTensors::deserialize(GOLDEN).unwrap();
     let mut names: Vec<String> = file.names().into_iter().map(str::to_owned).collect();
@@ -166,20 +164,21 @@ fn every_operation_agrees_with_torchvision() {
     let (mut cases, mut wrong) = (0, Vec::new());
     for name in names.iter().filter(|n| n.starts_with("case/")) {
         let case = serde_json::from_str(&header.metadata().as_ref().unwrap()[name]).unwrap();
-        let mut made = run_case(&case, &file).image;
+        let (data, shape) = run_case(&case, &file, Level::Portable);
         let golden = file.tensor(name).unwrap();
-        let mut data = vec![0.0; made.data.len()];
-        made.write_interleaved(&mut data);
-        let expected = golden.data().chunks_exact(4);
-        let expected = expected.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-        let worst = data
-            .iter()
-            .zip(expected)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0f32, f32::max);
-        let shape = [made.height, made.width, made.channels];
+        let expected = golden.data().as_chunks::<4>().0;
+        let expected = expected.iter().map(|b| f32::from_le_bytes(*b));
+        let differences = data.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        let worst = differences.fold(0.0f32, |a, b| if a >= b { a } else { b });
         if golden.shape() != shape || worst.is_nan() || worst > TOLERANCE {
             wrong.push(format!("{name}: {shape:?}, off by {worst}"));
+        }
+        for level in Level::ALL.into_iter().filter(|l| l.available()) {
+            let (at_level, _) = run_case(&case, &file, level);
+            let same = data.iter().zip(&at_level);
+            if !same.into_iter().all(|(a, b)| a.to_bits() == b.to_bits()) {
+                wrong.push(format!("{name}: other bits at {}", level.name()));
+            }
         }
         cases += 1;
     }

@@ -3,8 +3,7 @@
 //! One thread takes the batches in order and shares out their images over a pool; a bounded queue keeps it from running far ahead.
 //! Which thread renders an image changes nothing, so the batches are the same bytes for any number of threads.
 
-use super::planes::Scratch;
-use super::{Key, render_into};
+use super::{Key, Renderer};
 use crate::data::Split;
 use crate::rng::{Domain, Stream};
 use rayon::prelude::*;
@@ -268,13 +267,13 @@ impl Maker {
             parts
                 .par_iter_mut()
                 .zip(batch.images.par_chunks(CHUNK))
-                .map_init(Scratch::default, |scratch, (part, images)| {
+                .map_init(Renderer::default, |renderer, (part, images)| {
                     images.iter().enumerate().try_for_each(|(k, image)| {
                         let key = Key {
                             image: *image,
                             ..key
                         };
-                        render_image(split, views, key, k, scratch, part)
+                        render_image(split, views, key, k, renderer, part)
                     })
                 })
                 .collect()
@@ -294,7 +293,7 @@ fn render_image(
     views: &[View],
     key: Key,
     k: usize,
-    scratch: &mut Scratch,
+    renderer: &mut Renderer,
     part: &mut [&mut [f32]],
 ) -> Result<(), Diagnostic> {
     let pixels = split.image(key.image as usize)?;
@@ -304,8 +303,7 @@ fn render_image(
             ..key
         };
         let out = &mut out[k * size(view)..(k + 1) * size(view)];
-        let wanted = [view.height, view.width, view.channels];
-        render_into(&view.pipeline, &pixels, key, wanted, scratch, out).map_err(|mut d| {
+        renderer.render(view, &pixels, key, out).map_err(|mut d| {
             let name = split.image_name(key.image as usize);
             d.message = format!("{} (view `{}` of {name})", d.message, view.name);
             d

@@ -1,7 +1,11 @@
 //! The image between operations: one plane of floats per channel.
 
-use super::resample::Axis;
+use super::color::Point;
+use super::resample::Resampler;
+use super::steps::Step;
+use crate::cpu::level::{Level, leveled};
 use crate::data::ImageRef;
+use std::sync::OnceLock;
 
 /// [C, H, W]; every operation of a channel runs over contiguous rows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,15 +17,70 @@ pub(super) struct Planes {
 }
 
 /// The image and the memory that operations work in, kept from view to view.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Scratch {
+    /// The instructions that operations are run with. The values do not depend on it.
+    pub level: Level,
     pub image: Planes,
     /// Where an operation that cannot work in place puts its result, before the two are swapped.
     pub spare: Planes,
     pub row: Vec<f32>,
     pub kernel: Vec<f32>,
-    pub vertical: Axis,
-    pub horizontal: Axis,
+    pub resampler: Resampler,
+    pub steps: Vec<Step>,
+    pub points: Vec<Point>,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        static DETECTED: OnceLock<Level> = OnceLock::new();
+        Scratch::at(*DETECTED.get_or_init(Level::detect))
+    }
+}
+
+impl Scratch {
+    /// Scratch for operations at a level that this machine has.
+    pub fn at(level: Level) -> Scratch {
+        Scratch {
+            level,
+            image: Planes::default(),
+            spare: Planes::default(),
+            row: Vec::new(),
+            kernel: Vec::new(),
+            resampler: Resampler::default(),
+            steps: Vec::new(),
+            points: Vec::new(),
+        }
+    }
+}
+
+leveled! {
+    /// Bytes of one channel divided by 255.
+    fn load_gray(bytes: &[u8], out: &mut [f32]) {
+        for (out, v) in out.iter_mut().zip(bytes) {
+            *out = f32::from(*v) / 255.0;
+        }
+    }
+}
+
+leveled! {
+    /// Interleaved bytes of three channels, divided by 255, into planes.
+    fn load_rgb(bytes: &[u8], r: &mut [f32], g: &mut [f32], b: &mut [f32]) {
+        for (((r, g), b), pixel) in r.iter_mut().zip(g).zip(b).zip(bytes.as_chunks::<3>().0) {
+            *r = f32::from(pixel[0]) / 255.0;
+            *g = f32::from(pixel[1]) / 255.0;
+            *b = f32::from(pixel[2]) / 255.0;
+        }
+    }
+}
+
+leveled! {
+    /// Three planes to pixels.
+    pub(super) fn interleave(r: &[f32], g: &[f32], b: &[f32], out: &mut [f32]) {
+        for (((r, g), b), pixel) in r.iter().zip(g).zip(b).zip(out.as_chunks_mut::<3>().0) {
+            *pixel = [*r, *g, *b];
+        }
+    }
 }
 
 impl Planes {
@@ -40,13 +99,13 @@ impl Planes {
     }
 
     /// The image's bytes divided by 255.
-    pub fn load(&mut self, image: &ImageRef<'_>) {
+    pub fn load(&mut self, image: &ImageRef<'_>, level: Level) {
         self.reshape(image.channels, image.height, image.width);
-        for (c, plane) in self.planes_mut().enumerate() {
-            let values = image.pixels.iter().skip(c).step_by(image.channels);
-            for (out, v) in plane.iter_mut().zip(values) {
-                *out = f32::from(*v) / 255.0;
-            }
+        match self.rgb() {
+            // SAFETY: scratch is made with a level that the machine has.
+            Some([r, g, b]) => unsafe { load_rgb(level)(&image.pixels, r, g, b) },
+            // SAFETY: as above.
+            None => unsafe { load_gray(level)(&image.pixels, &mut self.data) },
         }
     }
 
@@ -59,18 +118,5 @@ impl Planes {
         let (r, rest) = self.data.split_at_mut(area);
         let (g, b) = rest.split_at_mut(area);
         Some([r, g, b])
-    }
-
-    /// Writes the image as [H, W, C].
-    pub fn write_interleaved(&mut self, out: &mut [f32]) {
-        match self.rgb() {
-            Some([r, g, b]) => {
-                let pixels = r.iter().zip(g.iter()).zip(b.iter());
-                for (out, ((r, g), b)) in out.chunks_exact_mut(3).zip(pixels) {
-                    out.copy_from_slice(&[*r, *g, *b]);
-                }
-            }
-            None => out.copy_from_slice(&self.data),
-        }
     }
 }
