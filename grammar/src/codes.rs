@@ -229,4 +229,5 @@ codes! {
     W0603 Data "images beside class folders are left out"
     // W08: training
     W0801 Data "k-NN is left out"
+    W0802 Data "training waits for views"
 }

@@ -117,6 +117,8 @@ struct Display {
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// A smaller share of the time that is spent waiting for views is not shown.
+const SHOWN_WAITING: f64 = 0.01;
 
 impl Display {
     fn new(reporter: Reporter, total: u64) -> Display {
@@ -188,6 +190,7 @@ impl Observer for Display {
                 total,
                 seconds_left,
                 spread,
+                waiting,
             } => {
                 if let Some(s) = spread {
                     self.spread = format!("  std {:.2}  rank {:.0}", s.std, s.effective_rank);
@@ -197,8 +200,13 @@ impl Observer for Display {
                     .iter()
                     .map(|(n, v)| format!("  {n} {v:.4}"))
                     .collect();
+                let waiting = if waiting < SHOWN_WAITING {
+                    String::new()
+                } else {
+                    format!("  waits for views {:.0} %", 100.0 * waiting)
+                };
                 let text = format!(
-                    "loss {:.4}{watches}  lr {:.2e}  {:.0} samples/s{}  {} left",
+                    "loss {:.4}{watches}  lr {:.2e}  {:.0} samples/s{waiting}{}  {} left",
                     record.loss,
                     record.lr,
                     record.samples_per_second,

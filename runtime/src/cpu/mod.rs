@@ -18,7 +18,7 @@ mod check;
 mod contract;
 mod fused;
 mod indexed;
-mod level;
+pub(crate) mod level;
 mod loops;
 mod math;
 mod peak;

@@ -1,8 +1,9 @@
 //! Image files to pixels, and pixels from one layout or channel count to another.
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
-use std::fs;
-use std::io::{self, Cursor};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader};
+use std::fs::File;
+use std::io::{self, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -51,35 +52,70 @@ fn guarded<T>(f: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageFailu
     }
 }
 
+/// Memory that decoding one image after another keeps using.
+#[derive(Debug, Default)]
+pub struct DecodeBuffer {
+    /// The file as it is.
+    file: Vec<u8>,
+    /// The pixels of the last image, [H, W, C].
+    pub(super) pixels: Vec<u8>,
+}
+
+/// Images up to this size are decoded into memory that is kept.
+const KEPT: u64 = 1 << 28;
+
 /// Reads an image file as 1 or 3 channels: its format is told by its content, alpha is dropped, of an animation the first
 /// picture is taken, and the camera's orientation (EXIF) is applied.
 pub fn read_image(path: &Path, channels: usize) -> Result<Pixels, ImageFailure> {
-    let bytes = fs::read(path)?;
-    let image = guarded(|| {
-        let mut decoder = ImageReader::new(Cursor::new(&bytes))
-            .with_guessed_format()?
-            .into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut image = DynamicImage::from_decoder(decoder)?;
-        image.apply_orientation(orientation);
-        Ok(image)
-    })?;
-    let (height, width) = (image.height() as usize, image.width() as usize);
-    if height == 0 || width == 0 {
-        return Err(ImageFailure::Damaged("it has no pixels".to_owned()));
-    }
-    let gray = !image.color().has_color();
-    let bytes = if gray {
-        convert_channels(image.into_luma8().into_raw(), 1, channels)
-    } else {
-        convert_channels(image.into_rgb8().into_raw(), 3, channels)
-    };
+    let mut buffer = DecodeBuffer::default();
+    let (height, width) = read_image_into(path, channels, &mut buffer)?;
     Ok(Pixels {
-        bytes,
+        bytes: buffer.pixels,
         height,
         width,
         channels,
     })
+}
+
+/// As [`read_image`], with the pixels in `buffer`. Returns height and width.
+pub(super) fn read_image_into(
+    path: &Path,
+    channels: usize,
+    buffer: &mut DecodeBuffer,
+) -> Result<(usize, usize), ImageFailure> {
+    let DecodeBuffer { file, pixels } = buffer;
+    file.clear();
+    File::open(path)?.read_to_end(file)?;
+    let (height, width) = guarded(|| {
+        let mut decoder = ImageReader::new(Cursor::new(&*file))
+            .with_guessed_format()?
+            .into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let as_wanted = matches!(
+            (decoder.color_type(), channels),
+            (ColorType::Rgb8, 3) | (ColorType::L8, 1)
+        );
+        let bytes = decoder.total_bytes();
+        if orientation == Orientation::NoTransforms && as_wanted && bytes <= KEPT {
+            let (width, height) = decoder.dimensions();
+            pixels.resize(bytes as usize, 0);
+            decoder.read_image(pixels)?;
+            return Ok((height as usize, width as usize));
+        }
+        let mut image = DynamicImage::from_decoder(decoder)?;
+        image.apply_orientation(orientation);
+        let size = (image.height() as usize, image.width() as usize);
+        *pixels = if image.color().has_color() {
+            convert_channels(image.into_rgb8().into_raw(), 3, channels)
+        } else {
+            convert_channels(image.into_luma8().into_raw(), 1, channels)
+        };
+        Ok(size)
+    })?;
+    if height == 0 || width == 0 {
+        return Err(ImageFailure::Damaged("it has no pixels".to_owned()));
+    }
+    Ok((height, width))
 }
 
 /// Reads as much of an image file as tells its format and size.

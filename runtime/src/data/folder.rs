@@ -6,14 +6,17 @@
 //! - `holdout` takes the files whose hashed paths come first, per class: it depends on the names only.
 
 use super::Dataset;
-use super::decode::{ImageFailure, Pixels, check_header, read_image};
+use super::decode::{
+    DecodeBuffer, ImageFailure, Pixels, check_header, read_image, read_image_into,
+};
 use super::files::{count, show, thousands};
 use super::listing::{Listing, list};
-use super::split::{Split, Store};
+use super::split::{ImageRef, Split, Store};
 use crate::rng;
 use rayon::prelude::*;
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -94,17 +97,38 @@ impl Files {
 
     /// File `i`, or the next good one of its class, or the next good one at all.
     pub(super) fn image(&self, i: usize) -> Result<Pixels, Diagnostic> {
-        let failure = match read_image(&self.paths[i], self.channels) {
-            Ok(pixels) => return Ok(pixels),
-            Err(f) => reason(&f),
-        };
+        match read_image(&self.paths[i], self.channels) {
+            Ok(pixels) => Ok(pixels),
+            Err(f) => self.replacement(i, &reason(&f)),
+        }
+    }
+
+    /// As [`Files::image`], decoded into `buffer`.
+    pub(super) fn image_in<'a>(
+        &'a self,
+        i: usize,
+        buffer: &'a mut DecodeBuffer,
+    ) -> Result<ImageRef<'a>, Diagnostic> {
+        match read_image_into(&self.paths[i], self.channels, buffer) {
+            Ok((height, width)) => Ok(ImageRef {
+                pixels: Cow::Borrowed(&buffer.pixels),
+                height,
+                width,
+                channels: self.channels,
+            }),
+            Err(f) => self.replacement(i, &reason(&f)).map(ImageRef::from),
+        }
+    }
+
+    /// What takes the place of file `i`, which cannot be decoded.
+    fn replacement(&self, i: usize, failure: &str) -> Result<Pixels, Diagnostic> {
         if self.strict {
-            return Err(damaged(&self.paths[i], &failure));
+            return Err(damaged(&self.paths[i], failure));
         }
         self.late()
             .failed
             .entry(i)
-            .or_insert_with(|| failure.clone());
+            .or_insert_with(|| failure.to_owned());
         let n = self.paths.len();
         let following = |same: bool| {
             (1..n).map(move |k| (i + k) % n).filter(move |j| {
@@ -117,7 +141,7 @@ impl Files {
             .take(GIVE_UP_AFTER)
             .find_map(|j| read_image(&self.paths[j], self.channels).ok())
             .ok_or_else(|| {
-                damaged(&self.paths[i], &failure)
+                damaged(&self.paths[i], failure)
                     .help("nor can the images after it: check that the folder is still there")
             })
     }

@@ -1,6 +1,6 @@
 //! The images of one split, and their labels.
 
-use super::decode::Pixels;
+use super::decode::{DecodeBuffer, Pixels};
 use super::folder::Files;
 use super::stl10::Records;
 use sslc_grammar::diag::Diagnostic;
@@ -113,6 +113,20 @@ impl Split {
             }
             Store::Records(r) => r.image(i).map(ImageRef::from),
             Store::Files(f) => f.image(i).map(ImageRef::from),
+        }
+    }
+
+    /// As [`Split::image`]; an image that is decoded lies in `buffer`.
+    ///
+    /// Errors: as there.
+    pub fn image_in<'a>(
+        &'a self,
+        i: usize,
+        buffer: &'a mut DecodeBuffer,
+    ) -> Result<ImageRef<'a>, Diagnostic> {
+        match &self.store {
+            Store::Files(f) => f.image_in(i, buffer),
+            Store::Memory(_) | Store::Records(_) => self.image(i),
         }
     }
 

@@ -53,6 +53,8 @@ pub struct StepRecord {
     pub loss: f32,
     pub lr: f64,
     pub samples_per_second: f64,
+    /// The share of the step's time that it waited for its views.
+    pub waiting: f64,
     #[serde(flatten)]
     pub watches: BTreeMap<String, f32>,
     /// Spread of the embedding, at the steps where it is measured.
@@ -72,6 +74,8 @@ pub enum Event<'a> {
         total: u64,
         seconds_left: f64,
         spread: Option<Spread>,
+        /// The share of the time so far that steps waited for their views; the first views, which nothing hides, are left out.
+        waiting: f64,
     },
     /// Something a person should know that stops nothing.
     Notice(&'a Diagnostic),
@@ -101,6 +105,9 @@ pub struct Outcome {
     pub knn: Option<f64>,
 }
 
+/// An epoch that waits for its views for more than this share of its time, and for this many seconds, gives a warning.
+const WAITING_SHARE: f64 = 0.1;
+const WAITING_SECONDS: f64 = 1.0;
 /// Steps between two snapshots that a diverged training falls back to.
 const SNAPSHOT_EVERY: u64 = 50;
 /// Steps between two measurements of the embedding's spread.
@@ -146,6 +153,9 @@ pub fn train(
         stop,
         initial: &initial,
         started: Instant::now(),
+        threads: target.threads(),
+        last: Timing::default(),
+        total: Timing::default(),
     };
     run.steps(&mut stepper, &train, &mut knn)
 }
@@ -170,6 +180,24 @@ struct Run<'a> {
     stop: &'a AtomicBool,
     initial: &'a Values,
     started: Instant,
+    threads: usize,
+    /// Of the last step, and of all steps but the first.
+    last: Timing,
+    total: Timing,
+}
+
+/// Seconds of steps, and those among them that were spent waiting for views.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timing {
+    seconds: f64,
+    waiting: f64,
+}
+
+impl Timing {
+    /// Rounded to a thousandth.
+    fn share(self) -> f64 {
+        (self.waiting / self.seconds.max(1e-9) * 1e3).round() * 1e-3
+    }
 }
 
 impl Run<'_> {
@@ -189,7 +217,7 @@ impl Run<'_> {
                 drop_last: settings.drop_last,
                 seed: settings.seed,
                 first: 0,
-                threads: 1,
+                threads: self.threads,
             },
         )?;
         let mut snapshot = (0, self.initial.clone());
@@ -207,6 +235,9 @@ impl Run<'_> {
             self.report(stepper, record)?;
             if self.ends_epoch(stepper.step()) {
                 self.tell_damage(split);
+                if settings.steps_per_epoch == Some(stepper.step()) {
+                    self.tell_waiting();
+                }
             }
             if stepper.step().is_multiple_of(SNAPSHOT_EVERY) {
                 let values = stepper.values(self.program, self.initial);
@@ -240,17 +271,42 @@ impl Run<'_> {
         stepper: &mut Stepper,
         loader: &mut Loader,
     ) -> Result<Option<()>, Diagnostic> {
+        let begin = Instant::now();
+        self.last = Timing::default();
         loop {
+            let asked = Instant::now();
             let Some(batch) = loader.next().transpose()? else {
                 return Ok(None);
             };
+            self.last.waiting += asked.elapsed().as_secs_f64();
             feed(stepper, self.program, &batch);
-            let done = stepper.run();
             loader.recycle(batch);
-            if done {
-                return Ok(Some(()));
+            if stepper.run() {
+                break;
             }
         }
+        self.last.seconds = begin.elapsed().as_secs_f64();
+        if stepper.step() > 1 {
+            self.total.seconds += self.last.seconds;
+            self.total.waiting += self.last.waiting;
+        }
+        Ok(Some(()))
+    }
+
+    /// Tells that views are made more slowly than steps.
+    fn tell_waiting(&mut self) {
+        if self.total.share() <= WAITING_SHARE || self.total.waiting < WAITING_SECONDS {
+            return;
+        }
+        let notice = Diagnostic::new(
+            codes::W0802,
+            format!(
+                "{:.0} % of the first epoch was spent waiting for views",
+                100.0 * self.total.share()
+            ),
+        )
+        .help("`sslc bench --views SPEC` shows what they cost: make the image files smaller, or leave costly operations out");
+        self.observer.event(Event::Notice(&notice));
     }
 
     fn record(&self, stepper: &Stepper, step: u64, evaluating: f64) -> StepRecord {
@@ -278,6 +334,7 @@ impl Run<'_> {
             loss: stepper.scalar("loss").unwrap_or(f32::NAN),
             lr: self.program.schedules.get(lr).map_or(0.0, |s| s.at(step)),
             samples_per_second: images as f64 / seconds,
+            waiting: self.last.share(),
             watches,
             embedding_std: None,
             effective_rank: None,
@@ -301,6 +358,7 @@ impl Run<'_> {
             total: settings.steps,
             seconds_left: left as f64 * per_step,
             spread,
+            waiting: self.total.share(),
         });
         Ok(())
     }

@@ -1,25 +1,26 @@
 //! Batches of views, rendered ahead of the step on threads of their own.
 //!
-//! One thread takes the batches in order and shares out their images over a pool; a bounded queue keeps it from running far ahead.
+//! One thread takes the batches in order and renders them beside the step, which has the other cores to itself. While the training waits for a batch,
+//! and the cores have nothing else to do, the threads of a pool join in. A bounded queue keeps all of it from running far ahead.
 //! Which thread renders an image changes nothing, so the batches are the same bytes for any number of threads.
 
 use super::{Key, Renderer};
-use crate::data::Split;
+use crate::data::{DecodeBuffer, Split};
 use crate::rng::{Domain, Stream};
-use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 use sslc_compiler::program::View;
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 use std::fmt::Display;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// Batches that wait in the queue while one is used and one is made.
 const AHEAD: usize = 2;
 /// Images that a thread renders in one go.
-const CHUNK: usize = 8;
+const CHUNK: usize = 4;
 
 /// In which order a loader goes through the images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct Batches {
     pub seed: u64,
     /// Number of the first batch, counted over all epochs; not 0 where a training is taken up again.
     pub first: u64,
-    /// Threads that render.
+    /// Threads that render while somebody waits for a batch; otherwise one does.
     pub threads: usize,
 }
 
@@ -79,6 +80,8 @@ pub struct Loader {
     batches: Option<Receiver<Result<Batch, Diagnostic>>>,
     used: Sender<Batch>,
     maker: Option<JoinHandle<()>>,
+    /// Whether somebody waits for a batch.
+    waiting: Arc<AtomicBool>,
 }
 
 impl Loader {
@@ -95,17 +98,20 @@ impl Loader {
             return Err(batch_too_large(batches.batch, images));
         }
         let pool = ThreadPoolBuilder::new()
-            .num_threads(batches.threads.max(1))
+            .num_threads(batches.threads.saturating_sub(1).max(1))
             .thread_name(|i| format!("views-{i}"))
             .build()
             .map_err(|e| no_thread(&e))?;
         let (send, receive) = sync_channel(AHEAD);
         let (used, reused) = channel();
+        let waiting = Arc::new(AtomicBool::new(false));
         let maker = Maker {
             split,
             batches,
             per_epoch: per_epoch as u64,
             pool,
+            waiting: waiting.clone(),
+            hands: Mutex::default(),
             order: Vec::new(),
             ordered_epoch: None,
             reused,
@@ -118,6 +124,7 @@ impl Loader {
             batches: Some(receive),
             used,
             maker: Some(maker),
+            waiting,
         })
     }
 
@@ -152,8 +159,18 @@ impl Iterator for Loader {
 
     /// The next batch; waits for it where it is not ready. After an error there is no other.
     fn next(&mut self) -> Option<Self::Item> {
-        if let Ok(batch) = self.batches.as_ref()?.recv() {
-            return Some(batch);
+        let queue = self.batches.as_ref()?;
+        let batch = match queue.try_recv() {
+            Err(TryRecvError::Empty) => {
+                self.waiting.store(true, Ordering::Relaxed);
+                let batch = queue.recv().ok();
+                self.waiting.store(false, Ordering::Relaxed);
+                batch
+            }
+            now => now.ok(),
+        };
+        if batch.is_some() {
+            return batch;
         }
         // The maker has ended: after its last batch, or because something in it broke.
         self.batches = None;
@@ -183,7 +200,11 @@ struct Maker {
     split: Arc<Split>,
     batches: Batches,
     per_epoch: u64,
+    /// The threads that join in.
     pool: ThreadPool,
+    waiting: Arc<AtomicBool>,
+    /// Working memory that no thread uses at present.
+    hands: Mutex<Vec<Hand>>,
     /// The order of `ordered_epoch`.
     order: Vec<u32>,
     ordered_epoch: Option<u32>,
@@ -243,43 +264,119 @@ impl Maker {
     }
 
     fn render(&self, batch: &mut Batch) -> Result<(), Diagnostic> {
-        let (views, split) = (&self.batches.views, &*self.split);
+        let views = &self.batches.views;
         batch.views.resize_with(views.len(), Vec::new);
         // For each chunk of images, its part of every view.
-        let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
-        parts.resize_with(batch.images.len().div_ceil(CHUNK), Vec::new);
+        let mut parts: Vec<Part<'_>> = batch
+            .images
+            .chunks(CHUNK)
+            .map(|images| Part {
+                images,
+                views: Vec::new(),
+            })
+            .collect();
         for (data, view) in batch.views.iter_mut().zip(views) {
             data.resize(batch.images.len() * size(view), 0.0);
-            for (part, slice) in parts
-                .iter_mut()
-                .zip(data.chunks_mut((CHUNK * size(view)).max(1)))
-            {
-                part.push(slice);
+            let slices = data.chunks_mut((CHUNK * size(view)).max(1));
+            for (part, slice) in parts.iter_mut().zip(slices) {
+                part.views.push(slice);
             }
         }
-        let key = Key {
-            seed: self.batches.seed,
+        let work = Work {
+            split: &self.split,
+            batches: &self.batches,
+            waiting: &self.waiting,
+            hands: &self.hands,
             epoch: batch.epoch,
-            image: 0,
-            view: 0,
+            parts: Mutex::new(parts.into_iter().enumerate()),
+            helpers: AtomicUsize::new(0),
+            failed: Mutex::new(None),
         };
-        let done: Vec<Result<(), Diagnostic>> = self.pool.install(|| {
-            parts
-                .par_iter_mut()
-                .zip(batch.images.par_chunks(CHUNK))
-                .map_init(Renderer::default, |renderer, (part, images)| {
-                    images.iter().enumerate().try_for_each(|(k, image)| {
-                        let key = Key {
-                            image: *image,
-                            ..key
-                        };
-                        render_image(split, views, key, k, renderer, part)
-                    })
-                })
-                .collect()
+        self.pool.in_place_scope(|scope| work.lead(scope));
+        let failed = lock(&work.failed).take();
+        failed.map_or(Ok(()), |(_, why)| Err(why))
+    }
+}
+
+/// What one thread works with.
+#[derive(Default)]
+struct Hand {
+    renderer: Renderer,
+    decoded: DecodeBuffer,
+}
+
+/// A few images of a batch, and the places of their views.
+struct Part<'a> {
+    images: &'a [u32],
+    views: Vec<&'a mut [f32]>,
+}
+
+/// The rendering of one batch.
+struct Work<'a, I> {
+    split: &'a Split,
+    batches: &'a Batches,
+    waiting: &'a AtomicBool,
+    hands: &'a Mutex<Vec<Hand>>,
+    epoch: u32,
+    parts: Mutex<I>,
+    /// Threads of the pool that have joined in.
+    helpers: AtomicUsize,
+    /// The failure of the first part that has one.
+    failed: Mutex<Option<(usize, Diagnostic)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a, I: Iterator<Item = (usize, Part<'a>)> + Send> Work<'a, I> {
+    /// Renders parts until none is left, and calls for help while somebody waits.
+    fn lead<'scope>(&'scope self, scope: &Scope<'scope>) {
+        let most = self.batches.threads.saturating_sub(1);
+        self.render_while(|| {
+            while self.waited_for() && self.helpers.load(Ordering::Relaxed) < most {
+                self.helpers.fetch_add(1, Ordering::Relaxed);
+                scope.spawn(|_| {
+                    self.render_while(|| self.waited_for());
+                    self.helpers.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            true
         });
-        // The first failure in the order of images, whichever thread met it.
-        done.into_iter().collect()
+    }
+
+    fn waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn render_while(&self, go_on: impl Fn() -> bool) {
+        let mut hand = lock(self.hands).pop().unwrap_or_default();
+        while go_on() {
+            let Some((n, mut part)) = lock(&self.parts).next() else {
+                break;
+            };
+            if let Err(why) = self.render_part(&mut part, &mut hand) {
+                let mut failed = lock(&self.failed);
+                if failed.as_ref().is_none_or(|(first, _)| n < *first) {
+                    *failed = Some((n, why));
+                }
+            }
+        }
+        lock(self.hands).push(hand);
+    }
+
+    fn render_part(&self, part: &mut Part<'_>, hand: &mut Hand) -> Result<(), Diagnostic> {
+        let Batches { views, seed, .. } = &self.batches;
+        for (k, image) in part.images.iter().enumerate() {
+            let key = Key {
+                seed: *seed,
+                epoch: self.epoch,
+                image: *image,
+                view: 0,
+            };
+            render_image(self.split, views, key, k, hand, &mut part.views)?;
+        }
+        Ok(())
     }
 }
 
@@ -293,17 +390,18 @@ fn render_image(
     views: &[View],
     key: Key,
     k: usize,
-    renderer: &mut Renderer,
+    hand: &mut Hand,
     part: &mut [&mut [f32]],
 ) -> Result<(), Diagnostic> {
-    let pixels = split.image(key.image as usize)?;
+    let pixels = split.image_in(key.image as usize, &mut hand.decoded)?;
     for (v, (view, out)) in views.iter().zip(part).enumerate() {
         let key = Key {
             view: v as u16,
             ..key
         };
         let out = &mut out[k * size(view)..(k + 1) * size(view)];
-        renderer.render(view, &pixels, key, out).map_err(|mut d| {
+        let done = hand.renderer.render(view, &pixels, key, out);
+        done.map_err(|mut d| {
             let name = split.image_name(key.image as usize);
             d.message = format!("{} (view `{}` of {name})", d.message, view.name);
             d
