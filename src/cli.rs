@@ -110,17 +110,21 @@ pub enum Command {
         #[arg(long)]
         init_only: bool,
     },
-    /// Time training steps on random views
+    /// Time training steps on random views, or the making of views
     Bench {
         #[command(flatten)]
         spec: SpecArgs,
         /// Steps to time, after one to warm up
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         steps: u32,
+        /// Time the making of views in place of steps: on one core, from memory and, for image folders, from JPEG; as many
+        /// rounds of a quarter of a second as there would be steps
+        #[arg(long)]
+        views: bool,
         /// A table for people, or a JSON object
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
-        /// Run the same steps elsewhere as well, in turns with ours, and print the ratio
+        /// Run the same steps (or make the same views) elsewhere as well, in turns with ours, and print the ratio
         #[arg(long, value_enum, value_name = "PEER")]
         compare: Option<Peer>,
         /// The Python that has the peer installed

@@ -572,6 +572,18 @@ fn bench_prints_what_a_machine_can_read() {
 }
 
 #[test]
+fn bench_tells_what_views_cost() {
+    let sslc = Sslc::with("a.ssl", TINY);
+    let bench = ["bench", "a.ssl", "--views", "--steps", "1"];
+    let run = sslc.run(&[&bench[..], &["--format", "json"]].concat());
+    let reports: serde_json::Value = serde_json::from_str(run.succeeds()).unwrap();
+    assert!(reports[0]["views_per_second"].as_f64().unwrap() > 0.0);
+    assert!(!reports[0]["operations"].as_array().unwrap().is_empty());
+    sslc.run(&[&bench[..], &["--compare", "pytorch", "--python", "true"]].concat())
+        .fails(4, &["E0751", "--python"]);
+}
+
+#[test]
 fn a_comparison_without_pytorch_says_what_is_missing() {
     let sslc = Sslc::with("a.ssl", TINY);
     let bench = ["bench", "a.ssl", "--compare", "pytorch", "--python"];

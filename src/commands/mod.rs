@@ -52,16 +52,27 @@ pub fn execute(cli: &Cli) -> u8 {
         Command::Bench {
             spec,
             steps,
+            views,
             format,
             compare,
             python,
         } => {
-            let request = bench::Request {
-                steps: *steps,
-                format: *format,
-                pytorch: compare.map(|Peer::Pytorch| python.as_path()),
-            };
-            bench::run(spec, &request, &cli.global, reporter)
+            let pytorch = compare.map(|Peer::Pytorch| python.as_path());
+            if *views {
+                let request = bench::views::Request {
+                    rounds: *steps,
+                    format: *format,
+                    pytorch,
+                };
+                bench::views::run(spec, &request, reporter)
+            } else {
+                let request = bench::Request {
+                    steps: *steps,
+                    format: *format,
+                    pytorch,
+                };
+                bench::run(spec, &request, &cli.global, reporter)
+            }
         }
         Command::Views {
             spec,

@@ -1,7 +1,9 @@
 //! Image files to pixels, and pixels from one layout or channel count to another.
 
+use super::split::ImageRef;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,8 +88,34 @@ pub(super) fn read_image_into(
     let DecodeBuffer { file, pixels } = buffer;
     file.clear();
     File::open(path)?.read_to_end(file)?;
+    decode(file, channels, pixels)
+}
+
+/// Decodes the content of an image file, as [`read_image`] does, into `buffer`.
+///
+/// # Errors
+/// [`ImageFailure::Damaged`].
+pub fn decode_image<'a>(
+    file: &[u8],
+    channels: usize,
+    buffer: &'a mut DecodeBuffer,
+) -> Result<ImageRef<'a>, ImageFailure> {
+    let (height, width) = decode(file, channels, &mut buffer.pixels)?;
+    Ok(ImageRef {
+        pixels: Cow::Borrowed(&buffer.pixels),
+        height,
+        width,
+        channels,
+    })
+}
+
+fn decode(
+    file: &[u8],
+    channels: usize,
+    pixels: &mut Vec<u8>,
+) -> Result<(usize, usize), ImageFailure> {
     let (height, width) = guarded(|| {
-        let mut decoder = ImageReader::new(Cursor::new(&*file))
+        let mut decoder = ImageReader::new(Cursor::new(file))
             .with_guessed_format()?
             .into_decoder()?;
         let orientation = decoder.orientation()?;

@@ -16,7 +16,7 @@ mod mini;
 mod split;
 mod stl10;
 
-pub use decode::{DecodeBuffer, ImageFailure, Pixels, read_image};
+pub use decode::{DecodeBuffer, ImageFailure, Pixels, decode_image, read_image};
 pub use split::{ImageRef, Split};
 
 use sslc_compiler::program::{DataKind, DataSource};

@@ -1,8 +1,10 @@
 //! `sslc bench`: how long a training step takes, and where.
 //!
 //! - [`compare`]: the same step in PyTorch. [`python`]: the process it runs in.
+//! - [`views`]: what the making of views costs, in torchvision as well.
 mod compare;
 mod python;
+pub mod views;
 
 use crate::cli::{Global, SpecArgs};
 use crate::compile::{Compilation, Failure, json};
