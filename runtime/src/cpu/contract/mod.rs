@@ -174,11 +174,10 @@ impl ContractionPlan {
                 algorithm,
             } => {
                 let places = [place(x), place(dy), place(dw)];
-                // Of f32 alone: bf16 is multiplied directly.
-                let whole = [x, dw].iter().all(|id| element(*id) == Element::F32);
-                match algorithm {
-                    Algorithm::Winograd if whole => {
-                        let plan = FilterGradPlan::new(&shape, places, features.level);
+                match (algorithm, element(dw)) {
+                    // Sums are transformed back as f32: a gradient of bf16 is made directly.
+                    (Algorithm::Winograd, Element::F32) => {
+                        let plan = FilterGradPlan::new(&shape, places, element(x), features);
                         ContractionPlan::FilterGrad(Box::new(plan))
                     }
                     _ => {

@@ -4,7 +4,6 @@
 //! and AVX-512, and differ from the portable ones in the last place. Dot products of bf16 pairs add in an order of their own.
 
 use super::operands::Products;
-pub(super) use super::tiles::unroll;
 use super::tiles::{columns_tile, rows_tile};
 use super::vector::{Four, Vector};
 use crate::cpu::level::Level;

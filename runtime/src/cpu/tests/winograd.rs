@@ -247,6 +247,9 @@ fn shapes_of_networks_of_bf16() {
         shape(2, (7, 7), 256, 272, 1),
         strided(2, (32, 32), 48, 64, 1, 2),
         strided(20, (8, 8), 32, 512, 1, 2),
+        // Of the filter's gradient: several partial sums of several blocks; blocks of channels.
+        shape(70, (7, 7), 64, 64, 1),
+        shape(2, (4, 5), 300, 130, 1),
     ] {
         for result in [Element::F32, Element::Bf16] {
             hold_bf16(&mut draw, s, result, TOLERANCE_BF16);
