@@ -22,8 +22,9 @@ const MAX_PARTIALS: usize = 64;
 const UNITS: usize = 16;
 /// Pixels that are packed and multiplied at a time, so that a panel of them stays in the first-level cache.
 const PIXELS: usize = 256;
-/// Panels that are packed at a time, so that a pixel's columns are read in long runs.
+/// Panels that are packed at a time, so that a pixel's columns are read in long runs, where a panel meets few rows.
 const PANELS: usize = 8;
+const FEW_ROWS: usize = 256;
 /// Elements of the result that one thread combines at a time.
 const COMBINE: usize = 16 * 1024;
 
@@ -179,9 +180,19 @@ impl ColumnsPlan {
         PIXELS * self.kernels.wide.width + 16
     }
 
+    /// Panels that are packed at a time.
+    fn panels_at_once(&self) -> usize {
+        let rows: usize = self.runs.iter().map(|r| r.len).sum();
+        if rows < FEW_ROWS {
+            PANELS.min(self.panels.len())
+        } else {
+            1
+        }
+    }
+
     /// Words of scratch for packed panels of the gradient.
     fn packed(&self) -> usize {
-        PANELS.min(self.panels.len()) * self.slot()
+        self.panels_at_once() * self.slot()
     }
 
     /// Words of scratch shared by all threads: the partial results.
@@ -357,7 +368,7 @@ impl ColumnsPlan {
                     pixels: self.pixels(chunk),
                 })
             });
-            for some in split_range(panels, PANELS) {
+            for some in split_range(panels, self.panels_at_once()) {
                 for pixels in split_range(0..pixels, PIXELS) {
                     let b = match sides[0] {
                         Some(side) if self.in_place() => {

@@ -316,11 +316,7 @@ impl MatMul {
     }
 
     fn windows(&self, all: usize, channels: usize, bring: (Bring, Moves)) -> Windows {
-        let image = Image {
-            height: 1,
-            width: 1,
-            channels: all,
-        };
+        let image = Image::dense(1, 1, all);
         let reach = Reach::forward(1, 1, 0);
         Windows::new(image, [reach, reach], (1, 1), 1, channels, bring)
     }
@@ -417,19 +413,13 @@ impl MatMul {
     }
 }
 
-fn input_image(s: &ConvShape) -> Image {
-    Image {
-        height: s.h,
-        width: s.w,
-        channels: s.c,
-    }
-}
-
-fn output_image(s: &ConvShape) -> Image {
-    Image {
-        height: s.oh,
-        width: s.ow,
-        channels: s.k,
+/// The input as a convolution's windows see it, and how far apart they are: of 1×1 windows only what they meet is there.
+fn input_image(s: &ConvShape) -> (Image, usize) {
+    let image = Image::dense(s.h, s.w, s.c);
+    if s.kernel == 1 && s.padding == 0 {
+        (image.every(s.stride), 1)
+    } else {
+        (image, s.stride)
     }
 }
 
@@ -451,8 +441,8 @@ fn pixels(
 }
 
 fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
-    let image = input_image(s);
-    let reach = Reach::forward(s.kernel, s.stride, s.padding);
+    let (image, stride) = input_image(s);
+    let reach = Reach::forward(s.kernel, stride, s.padding);
     let windows_for = |band: usize| {
         let outputs = (s.oh, s.ow);
         Windows::new(
@@ -472,7 +462,7 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
     for ky in 0..s.kernel {
         for kx in 0..s.kernel {
             taps.push(Tap {
-                offset: ky * row_pitch + kx * s.c,
+                offset: ky * row_pitch + kx * windows.pixel_pitch(),
                 weights: (ky * s.kernel + kx) * inner * s.k,
             });
         }
@@ -482,7 +472,7 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
         row: 0,
         inputs: pixels
             .iter()
-            .map(|(i, r, c)| i * image_pitch + r * s.stride * row_pitch + c * s.stride * s.c)
+            .map(|(i, r, c)| i * image_pitch + (r * row_pitch + c * windows.pixel_pitch()) * stride)
             .collect(),
         outputs: pixels
             .iter()
@@ -527,7 +517,7 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
 
 /// The gradient's pixels fall into stride² phases; in each, a pixel is reached by the same taps.
 fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> RowsPlan {
-    let image = output_image(s);
+    let image = Image::dense(s.oh, s.ow, s.k);
     let reach = Reach::backward(s.kernel, s.stride, s.padding);
     let windows_for = |band: usize| {
         let outputs = (s.h, s.w);
@@ -634,8 +624,8 @@ fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> RowsPla
 }
 
 fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], form: Form) -> ColumnsPlan {
-    let image = input_image(s);
-    let reach = Reach::forward(s.kernel, s.stride, s.padding);
+    let (image, stride) = input_image(s);
+    let reach = Reach::forward(s.kernel, stride, s.padding);
     let inner = s.c / s.groups;
     let block = if s.groups == 1 {
         channel_block(s.c)
@@ -661,7 +651,7 @@ fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], form: Form) -> Column
     let mut runs: Vec<Run> = Vec::new();
     for ky in 0..s.kernel {
         for kx in 0..s.kernel {
-            let offset = ky * row_pitch + kx * windows.channels;
+            let offset = ky * row_pitch + kx * windows.pixel_pitch();
             let row = (ky * s.kernel + kx) * inner;
             match runs.last_mut() {
                 Some(last) if last.offset + last.len == offset && last.row + last.len == row => {
@@ -686,9 +676,7 @@ fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], form: Form) -> Column
         output: dw,
         inputs: pixels(&chunks, 0..chunks.band, 0..s.ow)
             .iter()
-            .map(|(i, r, c)| {
-                i * image_pitch + r * s.stride * row_pitch + c * s.stride * windows.channels
-            })
+            .map(|(i, r, c)| i * image_pitch + (r * row_pitch + c * windows.pixel_pitch()) * stride)
             .collect(),
         windows,
         chunks,

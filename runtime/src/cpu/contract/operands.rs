@@ -43,88 +43,69 @@ impl Products {
     }
 }
 
-/// Calls `row(n)` with a constant `n` where `n` is a usual width of a panel, so that its loop is unrolled.
-macro_rules! usual_widths {
-    ($n:ident => $body:block) => {
-        match $n {
-            32 => {
-                let $n = 32;
-                $body
+/// Elements that are read before any is written, so that they move as vectors.
+const BLOCK: usize = 16;
+
+/// Moves `n` elements to words: blocks by `many`, what is left by `one`, both called with the place.
+#[inline(always)]
+fn by_blocks(n: usize, mut many: impl FnMut(usize), mut one: impl FnMut(usize)) {
+    let whole = n / BLOCK * BLOCK;
+    for i in (0..whole).step_by(BLOCK) {
+        many(i);
+    }
+    for i in whole..n {
+        one(i);
+    }
+}
+
+/// Defines a loop over `rows` runs of `n` elements of some sources: `$word` makes a word of an element of each.
+macro_rules! runs {
+    ($(#[$meta:meta])* $name:ident, $element:ty, [$($source:ident),*], $word:expr) => {
+        leveled! {
+            $(#[$meta])*
+            fn $name(
+                dst: *mut f32,
+                pitch: usize,
+                $($source: *const u8,)*
+                stride: usize,
+                rows: usize,
+                n: usize,
+            ) {
+                let word = $word;
+                for r in 0..rows {
+                    let dst = dst.cast::<u32>().add(r * pitch);
+                    $(let $source = $source.add(r * stride).cast::<$element>();)*
+                    by_blocks(
+                        n,
+                        |i| {
+                            $(let $source = $source.add(i).cast::<[$element; BLOCK]>().read_unaligned();)*
+                            let words: [u32; BLOCK] = std::array::from_fn(|j| word($($source[j]),*));
+                            dst.add(i).cast::<[u32; BLOCK]>().write_unaligned(words);
+                        },
+                        |i| *dst.add(i) = word($($source.add(i).read_unaligned()),*),
+                    );
+                }
             }
-            16 => {
-                let $n = 16;
-                $body
-            }
-            _ => $body,
         }
     };
 }
 
-leveled! {
-    /// `rows` runs of n f32.
-    fn copy_runs(dst: *mut f32, pitch: usize, src: *const u8, stride: usize, rows: usize, n: usize) {
-        usual_widths!(n => {
-            for r in 0..rows {
-                let (dst, src) = (dst.add(r * pitch), src.add(r * stride).cast::<f32>());
-                for i in 0..n {
-                    *dst.add(i) = src.add(i).read_unaligned();
-                }
-            }
-        });
-    }
-}
-
-leveled! {
-    /// `rows` runs of n bf16, as f32.
-    fn widen_runs(dst: *mut f32, pitch: usize, src: *const u8, stride: usize, rows: usize, n: usize) {
-        usual_widths!(n => {
-            for r in 0..rows {
-                let (dst, src) = (dst.add(r * pitch), src.add(r * stride).cast::<u16>());
-                for i in 0..n {
-                    *dst.add(i) = widen(src.add(i).read_unaligned());
-                }
-            }
-        });
-    }
-}
-
-leveled! {
-    /// `rows` runs of n bf16, paired with 0.
-    fn single_runs(dst: *mut f32, pitch: usize, src: *const u8, stride: usize, rows: usize, n: usize) {
-        usual_widths!(n => {
-            for r in 0..rows {
-                let (dst, src) = (dst.cast::<u32>().add(r * pitch), src.add(r * stride).cast::<u16>());
-                for i in 0..n {
-                    *dst.add(i) = u32::from(src.add(i).read_unaligned());
-                }
-            }
-        });
-    }
-}
-
-leveled! {
-    /// `rows` runs of n pairs of bf16.
-    fn pair_runs(
-        dst: *mut f32,
-        pitch: usize,
-        a: *const u8,
-        b: *const u8,
-        stride: usize,
-        rows: usize,
-        n: usize,
-    ) {
-        usual_widths!(n => {
-            for r in 0..rows {
-                let dst = dst.cast::<u32>().add(r * pitch);
-                let (a, b) = (a.add(r * stride).cast::<u16>(), b.add(r * stride).cast::<u16>());
-                for i in 0..n {
-                    let (a, b) = (a.add(i).read_unaligned(), b.add(i).read_unaligned());
-                    *dst.add(i) = u32::from(a) | u32::from(b) << 16;
-                }
-            }
-        });
-    }
-}
+runs!(
+    /// Runs of f32 as they are.
+    copy_runs, u32, [a], |a: u32| a
+);
+runs!(
+    /// Runs of bf16, as f32.
+    widen_runs, u16, [a], |a: u16| widen(a).to_bits()
+);
+runs!(
+    /// Runs of bf16, paired with 0.
+    single_runs, u16, [a], |a: u16| u32::from(a)
+);
+runs!(
+    /// Runs of bf16 of two sources, paired.
+    pair_runs, u16, [a, b], |a: u16, b: u16| u32::from(a) | u32::from(b) << 16
+);
 
 type Runs = unsafe fn(*mut f32, usize, *const u8, usize, usize, usize);
 type PairRuns = unsafe fn(*mut f32, usize, *const u8, *const u8, usize, usize, usize);
@@ -221,6 +202,26 @@ impl Moves {
                 }
             }
         }
+    }
+}
+
+/// Zeros past the caches where there is such an instruction.
+///
+/// # Safety
+/// `dst` is aligned to a cache line and good for `bytes` bytes, a multiple of a line's.
+pub unsafe fn clear_past_caches(dst: *mut u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's; SSE2 is part of every x86-64 processor.
+    unsafe {
+        use std::arch::x86_64::{_mm_setzero_si128, _mm_stream_si128};
+        for at in (0..bytes).step_by(16) {
+            _mm_stream_si128(dst.add(at).cast(), _mm_setzero_si128());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: the caller's.
+    unsafe {
+        std::ptr::write_bytes(dst, 0, bytes);
     }
 }
 

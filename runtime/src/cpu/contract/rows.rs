@@ -4,7 +4,7 @@
 //! vector or two of outputs; then tiles of pixels × outputs are made in registers, chunk by chunk. No columns are written out.
 
 use super::After;
-use super::operands::{Moves, Products};
+use super::operands::{Moves, Products, clear_past_caches};
 use super::pack::PanelSource;
 use super::simd::{Kernels, Segment, Store, Tile};
 use super::window::{Chunk, Chunks, Windows};
@@ -384,12 +384,13 @@ impl RowsPlan {
                 // Images come first in the tables, or there is one: the chunk's pixels are the first ones.
                 let pixels = chunk.images * rows * phase.columns;
                 if phase.taps.is_empty() {
+                    let bytes = self.columns * self.element.bytes();
                     for output in &phase.outputs[..pixels] {
-                        std::ptr::write_bytes(
-                            c.add(*output),
-                            0,
-                            self.columns * self.element.bytes(),
-                        );
+                        if self.streamed && bytes.is_multiple_of(LINE) {
+                            clear_past_caches(c.add(*output), bytes);
+                        } else {
+                            std::ptr::write_bytes(c.add(*output), 0, bytes);
+                        }
                     }
                     continue;
                 }

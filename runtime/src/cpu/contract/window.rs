@@ -10,17 +10,40 @@ const FEW_PIXELS: usize = 64;
 /// Chunks that keep the threads of a machine evenly busy.
 const CHUNKS: usize = 16;
 
-/// Images of `height` × `width` × `channels`.
+/// Images of `height` × `width` × `channels`, which may be every few pixels of larger ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Image {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
+    /// Elements from pixel to pixel, row to row, and image to image.
+    pub pixel: usize,
+    pub row: usize,
+    pub len: usize,
 }
 
 impl Image {
-    pub fn len(&self) -> usize {
-        self.height * self.width * self.channels
+    /// Images that lie one after the other.
+    pub fn dense(height: usize, width: usize, channels: usize) -> Image {
+        Image {
+            height,
+            width,
+            channels,
+            pixel: channels,
+            row: width * channels,
+            len: height * width * channels,
+        }
+    }
+
+    /// Every `step`-th pixel along both axes, from the first on.
+    pub fn every(self, step: usize) -> Image {
+        Image {
+            height: self.height.div_ceil(step),
+            width: self.width.div_ceil(step),
+            pixel: self.pixel * step,
+            row: self.row * step,
+            ..self
+        }
     }
 }
 
@@ -254,16 +277,25 @@ impl Windows {
     /// Elements from one row of a window to the next.
     pub fn row_pitch(&self) -> usize {
         if self.direct {
-            self.image.width * self.image.channels
+            self.image.row
         } else {
             self.width * self.channels
+        }
+    }
+
+    /// Elements from one pixel of a window to the next.
+    pub fn pixel_pitch(&self) -> usize {
+        if self.direct {
+            self.image.pixel
+        } else {
+            self.channels
         }
     }
 
     /// Elements from one image's window to the next.
     pub fn image_pitch(&self) -> usize {
         if self.direct {
-            self.image.len()
+            self.image.len
         } else {
             self.height * self.row_pitch()
         }
@@ -300,9 +332,9 @@ impl Windows {
         if let (true, Some(chunk)) = (self.direct, lanes[0]) {
             let top = self.vertical.origin(chunk.row) as usize;
             let left = self.horizontal.low as usize;
-            let pixel = (chunk.image * self.image.height + top) * self.image.width + left;
+            let at = chunk.image * self.image.len + top * self.image.row + left * self.image.pixel;
             // SAFETY: direct windows are within the image.
-            return unsafe { input.add((pixel * self.image.channels + first) * stored) };
+            return unsafe { input.add((at + first) * stored) };
         }
         let images = lanes.iter().flatten().map(|c| c.images).max();
         let height = lanes.iter().flatten().map(|c| c.rows).max();
@@ -312,10 +344,7 @@ impl Windows {
                 let rows = lanes.map(|lane| self.row(lane?, i, r));
                 // SAFETY: the scratch holds a window per image, of at least the chunk's height; the rows are in the image.
                 unsafe {
-                    let sides = rows.map(|row| {
-                        let at = row? * self.image.width * self.image.channels;
-                        Some(input.add((at + first) * stored))
-                    });
+                    let sides = rows.map(|row| Some(input.add((row? + first) * stored)));
                     let at = i * self.image_pitch() + r * self.row_pitch();
                     self.bring_row(sides, scratch.add(at * brought));
                 }
@@ -324,14 +353,14 @@ impl Windows {
         scratch
     }
 
-    /// The input row, counted through all images, at row `r` of the window of a chunk's image `i`; `None` for padding.
+    /// The element where the input's row begins that is at row `r` of the window of a chunk's image `i`; `None` for padding.
     fn row(&self, chunk: Chunk, i: usize, r: usize) -> Option<usize> {
         let row = self.vertical.origin(chunk.row) + r as isize;
         let there = i < chunk.images
             && r < self.vertical.extent(chunk.rows)
             && row >= 0
             && (row as usize) < self.image.height;
-        there.then(|| (chunk.image + i) * self.image.height + row as usize)
+        there.then(|| (chunk.image + i) * self.image.len + row as usize * self.image.row)
     }
 
     /// One row of a window; zeros where the image has none.
@@ -356,12 +385,12 @@ impl Windows {
             if begin == end {
                 return;
             }
-            let x = (begin as isize + left) as usize * self.image.channels;
+            let x = (begin as isize + left) as usize * self.image.pixel;
             let sides = sides.map(|side| Some(side?.add(x * stored)));
             let dst = dst.add(begin * c * brought);
             // All channels follow each other, or a run of them from each pixel.
-            let stride = self.image.channels * stored;
-            let (rows, n) = if c == self.image.channels {
+            let stride = self.image.pixel * stored;
+            let (rows, n) = if c == self.image.pixel {
                 (1, (end - begin) * c)
             } else {
                 (end - begin, c)
