@@ -2,7 +2,7 @@
 
 use super::split::ImageRef;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -118,6 +118,10 @@ fn decode(
         let mut decoder = ImageReader::new(Cursor::new(file))
             .with_guessed_format()?
             .into_decoder()?;
+        // As `ImageReader::decode` does: a header may claim any size.
+        let mut limits = Limits::default();
+        limits.reserve(decoder.total_bytes())?;
+        decoder.set_limits(limits)?;
         let orientation = decoder.orientation()?;
         let as_wanted = matches!(
             (decoder.color_type(), channels),

@@ -193,8 +193,8 @@ fn photo([height, width, channels]: [usize; 3]) -> Vec<u8> {
             } else {
                 0.0
             };
-            for c in 0..channels {
-                let tint = 0.1 * (waves[c][0] * v + waves[c][2]).sin();
+            for [a, _, phase, _] in waves.iter().take(channels) {
+                let tint = 0.1 * (a * v + phase).sin();
                 let value = 0.5 + light + edge + tint + draws.uniform(-0.02, 0.02);
                 pixels.push((value.clamp(0.0, 1.0) * 255.0) as u8);
             }
@@ -241,7 +241,7 @@ impl Maker<'_> {
     }
 
     /// Seconds that `n` views take.
-    fn from_memory(&mut self, n: usize) -> Result<f64, Diagnostic> {
+    fn memory_times(&mut self, n: usize) -> Result<f64, Diagnostic> {
         let begin = Instant::now();
         for _ in 0..n {
             let key = self.next_key();
@@ -253,7 +253,7 @@ impl Maker<'_> {
     }
 
     /// Seconds that `n` views take with decoding, and seconds of decoding among them.
-    fn from_jpeg(&mut self, file: &[u8], n: usize) -> Result<(f64, f64), Diagnostic> {
+    fn jpeg_times(&mut self, file: &[u8], n: usize) -> Result<(f64, f64), Diagnostic> {
         let begin = Instant::now();
         let mut decoding = Duration::ZERO;
         let channels = self.sample.size[2];
@@ -305,18 +305,18 @@ fn measure(
         Some(python) => Some(Peer::start(python, view, sample)?),
         None => None,
     };
-    maker.from_memory(10)?;
-    let n = count(maker.from_memory(20)?, 20);
+    maker.memory_times(10)?;
+    let n = count(maker.memory_times(20)?, 20);
     let file = sample.jpeg.as_deref();
     let n_jpeg = match file {
-        Some(file) => count(maker.from_jpeg(file, 10)?.0, 10),
+        Some(file) => count(maker.jpeg_times(file, 10)?.0, 10),
         None => 0,
     };
     let (mut memory, mut jpeg, mut decoding) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..request.rounds {
-        memory.push(maker.from_memory(n)? / n as f64);
+        memory.push(maker.memory_times(n)? / n as f64);
         if let Some(file) = file {
-            let (all, part) = maker.from_jpeg(file, n_jpeg)?;
+            let (all, part) = maker.jpeg_times(file, n_jpeg)?;
             jpeg.push(all / n_jpeg as f64);
             decoding.push(part / n_jpeg as f64);
         }
