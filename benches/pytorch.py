@@ -100,7 +100,6 @@ OPS = {
     "sin": lambda a, x: torch.sin(x),
     "cos": lambda a, x: torch.cos(x),
     "cast": lambda a, x: x.to(DTYPES[a["dtype"]]),
-    "to_bf16": lambda a, x: x,
     "stop_gradient": lambda a, x: x.detach(),
     "matmul": lambda a, x, y: torch.matmul(x.mT if a["ta"] else x, y.mT if a["tb"] else y),
     "conv2d": lambda a, x, w: rows(
@@ -142,6 +141,12 @@ class Forward:
     """The graph up to the loss, with what `core` spells out made one op again, and constants computed once."""
 
     def __init__(self, nodes, loss):
+        # Autocast rounds by rules of its own.
+        rounded = {}
+        for i, node in enumerate(nodes):
+            node["args"] = [rounded.get(arg, arg) for arg in node["args"]]
+            if node["op"] == "to_bf16":
+                rounded[i] = node["args"][0]
         self.nodes = [dict(n) for n in nodes]
         self.statistics = {}
         self.uses = [0] * len(nodes)

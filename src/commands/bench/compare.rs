@@ -166,7 +166,7 @@ fn describe(program: &Program, threads: usize) -> Value {
         "clip_norm": program.train.clip_norm,
         "update": program.train.accumulate <= 1,
         "batch": program.train.batch,
-        "bf16": false,
+        "bf16": program.train.precision == sslc_compiler::program::Precision::Bf16,
         "threads": threads,
     })
 }
