@@ -1,5 +1,7 @@
 //! Numbers that `golden.py` and this make alike, bit for bit: see `README.md`.
 
+use crate::tensors::Tensor;
+
 /// Products with vectors of signs in a [`sketch`].
 pub const SIGNS: usize = 24;
 
@@ -42,6 +44,19 @@ pub fn tensor(name: &str, count: usize, offset: f64, scale: f64, swing: f64) -> 
         .take(count)
         .map(|(x, s)| (offset + scale * x + s) as f32)
         .collect()
+}
+
+/// A tensor of a file's recipe: [offset, scale, swing, shape…].
+pub fn from_recipe(name: &str, recipe: &[f64]) -> Tensor {
+    let shape: Vec<usize> = recipe[3..].iter().map(|d| *d as usize).collect();
+    let values = tensor(
+        name,
+        shape.iter().product(),
+        recipe[0],
+        recipe[1],
+        recipe[2],
+    );
+    Tensor::f32(&shape, &values)
 }
 
 /// Images [B, C, H, W]: squares of one colour, the same for all views of an image, and noise.

@@ -131,11 +131,7 @@ fn large(name: &str, steps: u64) {
     let init: Tensors = under(&golden, "init/")
         .into_iter()
         .map(|(path, recipe)| {
-            let recipe = recipe.floats();
-            let shape: Vec<usize> = recipe[3..].iter().map(|d| *d as usize).collect();
-            let count = shape.iter().product();
-            let values = portable::tensor(&path, count, recipe[0], recipe[1], recipe[2]);
-            let tensor = Tensor::f32(&shape, &values);
+            let tensor = portable::from_recipe(&path, &recipe.floats());
             (path, tensor)
         })
         .collect();
