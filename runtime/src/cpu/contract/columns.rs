@@ -1,18 +1,20 @@
-//! Contractions whose inner index is a pixel: the gradient of a convolution with respect to its filter, and Aᵀ·B.
+//! The gradient of a convolution with respect to its filter, where a window has several taps or padding.
 //!
-//! The filter's gradient has a row for each tap and input channel and a column for each output channel. For pairs of bf16,
-//! two chunks lie side by side and a pair is a pixel of each. Chunks of pixels are shared out over a number of partial results that the shape fixes; each adds its chunks in order, and the partial
-//! results are added in order at the end.
+//! It has a row for each tap and input channel and a column for each output channel; the inner index is a pixel. For pairs
+//! of bf16, two chunks lie side by side and a pair is a pixel of each. Chunks of pixels are shared out over a number of
+//! partial results that the shape fixes; each adds its chunks in order, and the partial results are added in order at the
+//! end.
 
-use super::gradient::Side;
-use super::operands::{Moves, Products};
-use super::simd::{Kernels, Store, Tile};
-use super::window::{Bring, Chunk, Chunks, Lanes, Windows};
-use crate::cpu::level::{Level, leveled};
+use super::ahead::{Region, Sweep};
+use super::gradient::{Gradient, Side};
+use super::partials::Partials;
+use super::simd::{Ahead, Store, Tile};
+use super::window::{Bring, Chunk, Chunks, Image, Lanes, Reach, Windows};
+use super::{Form, channel_block, pixels};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
-use sslc_compiler::core::bf16::narrow;
-use sslc_compiler::kernels::ir::Element;
+use sslc_compiler::kernels::ir::ConvShape;
+use std::ops::Range;
 
 /// Elements that all partial results together may take.
 const PARTIALS: usize = 1 << 20;
@@ -25,117 +27,129 @@ const PIXELS: usize = 256;
 /// Panels that are packed at a time, so that a pixel's columns are read in long runs, where a panel meets few rows.
 const PANELS: usize = 8;
 const FEW_ROWS: usize = 256;
-/// Elements of the result that one thread combines at a time.
-const COMBINE: usize = 16 * 1024;
 
 /// Rows of the result that see consecutive elements of a window.
 #[derive(Clone, Copy, Debug)]
-pub struct Run {
+struct Run {
     /// Offset in a pixel's window.
-    pub offset: usize,
+    offset: usize,
     /// First row of the result, for the first block of channels.
-    pub row: usize,
-    pub len: usize,
+    row: usize,
+    len: usize,
 }
 
 #[derive(Clone, Debug)]
 pub struct ColumnsPlan {
-    pub level: Level,
-    pub kernels: Kernels,
-    pub products: Products,
-    pub moves: Moves,
-    /// What the result is stored as.
-    pub element: Element,
-    /// Places in the arena, in words.
-    pub input: usize,
-    pub gradient: usize,
-    pub output: usize,
-    pub windows: Windows,
-    pub chunks: Chunks,
+    /// Place of the input in the arena, in words.
+    input: usize,
+    windows: Windows,
+    chunks: Chunks,
     /// For each pixel of a full chunk, its window's beginning.
-    pub inputs: Vec<usize>,
+    inputs: Vec<usize>,
+    /// Bytes to each of some pixels of the input.
+    offsets: Vec<usize>,
     /// Output pixels in a row.
-    pub row_pixels: usize,
-    pub runs: Vec<Run>,
+    row_pixels: usize,
+    runs: Vec<Run>,
     /// Channels are cut into equal blocks; each is work of its own.
-    pub channel_blocks: usize,
-    pub block_channels: usize,
-    /// Columns of the result.
-    pub columns: usize,
-    /// Places of the gradient's elements: from pixel to pixel, and from column to column.
-    pub gradient_pixel: usize,
-    pub gradient_column: usize,
-    /// How many groups, how far each is from the last in input, gradient and result; and the result's row stride.
-    pub groups: usize,
-    pub group_input: usize,
-    pub group_gradient: usize,
-    pub group_output: usize,
-    pub output_row: usize,
-    /// Whether groups are products of their own rather than parts of the same images' channels.
-    pub batched: bool,
-    /// Elements of the whole result.
-    pub len: usize,
-    /// Derived by [`ColumnsPlan::finish`].
-    pub panels: Vec<(usize, bool)>,
-    pub partials: usize,
-    pub splits: usize,
+    channel_blocks: usize,
+    block_channels: usize,
+    gradient: Gradient,
+    /// How many groups, how far each is from the last in input, and in gradient and result; and the result's row stride.
+    groups: usize,
+    group_input: usize,
+    group_output: usize,
+    output_row: usize,
+    partials: Partials,
+    /// Parts that panels are cut into; each is work of its own.
+    splits: usize,
 }
 
-/// Elements of a result that are added up in one go.
-const BLOCK: usize = 64;
-
-/// Sums of `len` elements over partial results, in their order.
-#[inline(always)]
-unsafe fn sum_block(src: *const f32, stride: usize, count: usize, len: usize) -> [f32; BLOCK] {
-    let mut sums = [0.0f32; BLOCK];
-    for p in 0..count {
-        for (j, s) in sums.iter_mut().enumerate().take(len) {
-            // SAFETY: the caller's partial results are good for `len` elements.
-            *s += unsafe { *src.add(p * stride + j) };
-        }
-    }
-    sums
-}
-
-leveled! {
-    /// `dst[i] = Σ_p src[p·stride + i]` in order of p: (dst, src, stride, count, n).
-    pub fn sum_partials(dst: *mut f32, src: *const f32, stride: usize, count: usize, n: usize) {
-        let mut i = 0;
-        while i < n {
-            let len = BLOCK.min(n - i);
-            let sums = sum_block(src.add(i), stride, count, len);
-            std::ptr::copy_nonoverlapping(sums.as_ptr(), dst.add(i), len);
-            i += len;
-        }
-    }
-}
-
-leveled! {
-    /// The same, rounded to the nearest bf16.
-    pub fn round_partials(dst: *mut u16, src: *const f32, stride: usize, count: usize, n: usize) {
-        let mut i = 0;
-        while i < n {
-            let len = BLOCK.min(n - i);
-            let sums = sum_block(src.add(i), stride, count, len);
-            for (j, s) in sums.iter().enumerate().take(len) {
-                *dst.add(i + j) = narrow(*s);
-            }
-            i += len;
-        }
-    }
+/// What a unit makes: a block of channels and a range of panels of some groups.
+struct Unit {
+    partial: usize,
+    block: usize,
+    panels: Range<usize>,
+    groups: Range<usize>,
 }
 
 impl ColumnsPlan {
-    /// Derives the panels, the number of partial results and of units.
-    pub fn finish(mut self) -> ColumnsPlan {
-        self.panels = self.kernels.panels(self.columns);
-        self.partials = self
+    /// The gradient of a convolution with respect to its filter: places of x, dy and dw.
+    pub fn new(s: &ConvShape, [x, dy, dw]: [usize; 3], form: Form) -> ColumnsPlan {
+        let image = Image::dense(s.h, s.w, s.c);
+        let reach = Reach::forward(s.kernel, s.stride, s.padding);
+        let inner = s.c / s.groups;
+        let block = if s.groups == 1 {
+            channel_block(s.c)
+        } else {
+            inner
+        };
+        let channels = if s.groups == 1 { block } else { s.c };
+        let bring = form.column_windows();
+        let windows_for = |band: usize| {
+            let outputs = (s.oh, s.ow);
+            Windows::new(image, [reach, reach], outputs, band, channels, bring)
+        };
+        let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_words());
+        let chunks = form.lanes(chunks);
+        let windows = windows_for(chunks.band);
+        let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
+        let mut runs: Vec<Run> = Vec::new();
+        for ky in 0..s.kernel {
+            for kx in 0..s.kernel {
+                let offset = ky * row_pitch + kx * windows.pixel_pitch();
+                let row = (ky * s.kernel + kx) * inner;
+                match runs.last_mut() {
+                    Some(last)
+                        if last.offset + last.len == offset && last.row + last.len == row =>
+                    {
+                        last.len += block;
+                    }
+                    _ => runs.push(Run {
+                        offset,
+                        row,
+                        len: block,
+                    }),
+                }
+            }
+        }
+        let stored = form.products.stored();
+        let mut plan = ColumnsPlan {
+            input: x,
+            inputs: pixels(&chunks, 0..chunks.band, 0..s.ow)
+                .iter()
+                .map(|(i, r, c)| {
+                    i * image_pitch + (r * row_pitch + c * windows.pixel_pitch()) * s.stride
+                })
+                .collect(),
+            offsets: (0..PIXELS).map(|i| i * s.c * stored).collect(),
+            windows,
+            chunks,
+            row_pixels: s.ow,
+            runs,
+            channel_blocks: inner / block,
+            block_channels: block,
+            gradient: Gradient::new(form, dy, s.k / s.groups, (s.k, 1), PIXELS),
+            groups: s.groups,
+            group_input: inner,
+            group_output: s.k / s.groups,
+            output_row: s.k,
+            partials: Partials {
+                level: form.level,
+                element: form.element,
+                place: dw,
+                len: s.w_len(),
+                count: 1,
+            },
+            splits: 1,
+        };
+        plan.partials.count = plan
             .steps()
             .min(MAX_PARTIALS)
-            .min((PARTIALS / self.len.max(1)).max(1));
-        let units = self.partials * self.channel_blocks * self.group_units();
-        self.splits = UNITS.div_ceil(units).min(self.panels.len());
-        self
+            .min((PARTIALS / s.w_len().max(1)).max(1));
+        let units = plan.partials.count * plan.channel_blocks * plan.group_units();
+        plan.splits = UNITS.div_ceil(units).min(plan.gradient.panels.len());
+        plan
     }
 
     /// Chunks, or pairs of them.
@@ -152,171 +166,119 @@ impl ColumnsPlan {
         }
     }
 
-    /// Whether the gradient's pixels are a panel as they stand.
-    fn in_place(&self) -> bool {
-        self.products == Products::F32
-            && self.panels.len() == 1
-            && self.columns == self.kernels.panel(self.panels[0].1).width
-            && self.gradient_pixel == self.columns
-            && self.gradient_column == 1
-    }
-
     /// Groups of a window that is copied share it; else each group is work of its own.
     fn group_units(&self) -> usize {
-        if self.windows.direct || self.batched {
-            self.groups
-        } else {
-            1
-        }
-    }
-
-    /// Whether results are made in scratch and then added up or rounded.
-    fn apart(&self) -> bool {
-        self.partials > 1 || self.element != Element::F32
-    }
-
-    /// Words from one packed panel to the next: panels do not begin in the same sets of the cache.
-    pub fn slot(&self) -> usize {
-        PIXELS * self.kernels.wide.width + 16
+        if self.windows.direct { self.groups } else { 1 }
     }
 
     /// Panels that are packed at a time.
     fn panels_at_once(&self) -> usize {
         let rows: usize = self.runs.iter().map(|r| r.len).sum();
         if rows < FEW_ROWS {
-            PANELS.min(self.panels.len())
+            PANELS.min(self.gradient.panels.len())
         } else {
             1
         }
     }
 
-    /// Words of scratch for packed panels of the gradient.
-    fn packed(&self) -> usize {
-        self.panels_at_once() * self.slot()
-    }
-
     /// Words of scratch shared by all threads: the partial results.
     pub fn shared_scratch(&self) -> usize {
-        if self.apart() {
-            self.partials * self.len
-        } else {
-            0
-        }
+        self.partials.scratch()
     }
 
     /// Words of scratch for each thread: windows, and panels of the gradient.
     pub fn thread_scratch(&self) -> usize {
         let mut carver = Carver::measure();
-        carver.f32(self.windows.scratch(self.chunks.group));
-        carver.f32(self.packed());
+        self.room(&mut carver);
         carver.used()
+    }
+
+    fn room(&self, carver: &mut Carver) -> [*mut f32; 2] {
+        [
+            carver.f32(self.windows.scratch(self.chunks.group)),
+            carver.f32(self.gradient.scratch(self.panels_at_once())),
+        ]
     }
 
     /// Runs the contraction.
     ///
     /// # Safety
-    /// The machine has the kernels' level; the plan's buffers are within `arena` and the output meets no input; scratch
+    /// The machine has the form's level; the plan's buffers are within `arena` and the output meets no input; scratch
     /// is as [`shared_scratch`](Self::shared_scratch) and [`thread_scratch`](Self::thread_scratch) say, unused meanwhile.
     pub unsafe fn run(&self, pool: &Pool, arena: Pointer, threads: &[Pointer], shared: Pointer) {
         let group_units = self.group_units();
-        let units = self.partials * self.channel_blocks * self.splits * group_units;
+        let partials = self.partials.count;
+        let units = partials * self.channel_blocks * self.splits * group_units;
         pool.run(units, &|thread, unit| {
             let (rest, split) = (unit / self.splits, unit % self.splits);
             let (rest, block) = (rest / self.channel_blocks, rest % self.channel_blocks);
-            let (group, partial) = (rest / self.partials, rest % self.partials);
-            let groups = if group_units > 1 {
-                group..group + 1
-            } else {
-                0..self.groups
+            let (group, partial) = (rest / partials, rest % partials);
+            let panels = self.gradient.panels.len();
+            let unit = Unit {
+                partial,
+                block,
+                panels: split * panels / self.splits..(split + 1) * panels / self.splits,
+                groups: if group_units > 1 {
+                    group..group + 1
+                } else {
+                    0..self.groups
+                },
             };
             // SAFETY: units write disjoint rows, columns, groups or partial results; a thread has its own scratch.
             unsafe {
-                let arena = arena.get();
-                let result = if self.apart() {
-                    shared.get().add(partial * self.len)
-                } else {
-                    arena.add(self.output)
-                };
-                self.unit(
-                    arena,
-                    threads[thread].get(),
-                    result,
-                    partial,
-                    block,
-                    split,
-                    groups,
-                );
+                let result = self.partials.result(arena, shared, partial);
+                let room = self.room(&mut Carver::new(threads[thread].get()));
+                self.unit(arena.get(), room, result, &unit);
             }
         });
-        if self.apart() {
-            pool.run(self.len.div_ceil(COMBINE), &|_, unit| {
-                let first = unit * COMBINE;
-                let n = COMBINE.min(self.len - first);
-                // SAFETY: all partial results are written; each unit writes its own part of the result.
-                unsafe {
-                    let (to, from) = (arena.get().add(self.output), shared.get().add(first));
-                    match self.element {
-                        Element::F32 => {
-                            let sum = sum_partials(self.level);
-                            sum(to.add(first), from, self.len, self.partials, n);
-                        }
-                        Element::Bf16 => {
-                            let round = round_partials(self.level);
-                            let to = to.cast::<u16>().add(first);
-                            round(to, from, self.len, self.partials, n);
-                        }
-                    }
-                }
-            });
-        }
+        // SAFETY: the caller's; all partial results are written.
+        unsafe { self.partials.combine(pool, arena, shared) }
     }
 
-    /// Adds the chunks of a partial result, for a block of channels and a range of panels.
-    #[allow(clippy::too_many_arguments)]
+    /// Adds the chunks of a partial result.
     unsafe fn unit(
         &self,
         arena: *mut f32,
-        scratch: *mut f32,
+        [window, packed]: [*mut f32; 2],
         result: *mut f32,
-        partial: usize,
-        block: usize,
-        split: usize,
-        groups: std::ops::Range<usize>,
+        unit: &Unit,
     ) {
         let steps = self.steps();
-        let first = partial * steps / self.partials;
-        let end = (partial + 1) * steps / self.partials;
+        let first = unit.partial * steps / self.partials.count;
+        let end = (unit.partial + 1) * steps / self.partials.count;
+        let groups = unit.groups.clone();
         // SAFETY: see `run`.
         unsafe {
-            let mut carver = Carver::new(scratch);
-            let window_scratch = carver.f32(self.windows.scratch(self.chunks.group));
-            let packed = carver.f32(self.packed());
-            let input = arena.add(self.input).cast_const().cast();
+            let input = arena.add(self.input).cast_const().cast::<u8>();
+            let channel = unit.block * self.block_channels;
+            let base = if self.group_units() > 1 {
+                channel + groups.start * self.group_input
+            } else {
+                channel
+            };
             for i in first..end {
                 let lanes = self.chunk_lanes(i);
-                let channel = block * self.block_channels;
-                let base = if self.group_units() > 1 {
-                    channel + groups.start * self.group_input
-                } else {
-                    channel
-                };
                 let windows = self
                     .windows
-                    .get(input, window_scratch.cast(), lanes, base)
+                    .get(input, window.cast(), lanes, base)
                     .cast::<f32>();
                 for group in groups.clone() {
                     let a = windows.add((group - groups.start) * self.group_input);
-                    self.chunk(
-                        arena,
-                        a,
-                        packed,
-                        result,
-                        lanes,
-                        group,
-                        block,
-                        split,
-                        i > first,
-                    );
+                    let mut regions = [Region::none(); 4];
+                    if i + 1 < end && groups.len() == 1 {
+                        let next = self.chunk_lanes(i + 1);
+                        let sides = self.sides(arena, next, group);
+                        for (lane, side) in sides.into_iter().enumerate() {
+                            let (Some(chunk), Some(side)) = (next[lane], side) else {
+                                continue;
+                            };
+                            regions[2 * lane] = self.gradient.region(side, unit.panels.clone());
+                            regions[2 * lane + 1] = self.region(input, chunk, base);
+                        }
+                    }
+                    let result = result.add(group * self.group_output + channel * self.output_row);
+                    let sides = self.sides(arena, lanes, group);
+                    self.chunk(a, packed, result, sides, unit, regions, i > first);
                 }
             }
         }
@@ -333,60 +295,80 @@ impl ColumnsPlan {
         ]
     }
 
-    fn pixels(&self, chunk: Chunk) -> usize {
-        chunk.images * chunk.rows * self.row_pixels
+    /// The gradient's pixels of some chunks.
+    fn sides(&self, arena: *mut f32, lanes: Lanes, group: usize) -> [Option<Side>; 2] {
+        let gradient = arena.wrapping_add(self.gradient.place).cast::<u8>();
+        lanes.map(|lane| {
+            let chunk = lane?;
+            let pixel = (chunk.image * self.chunks.rows + chunk.row) * self.row_pixels;
+            let place = group * self.group_output + pixel * self.gradient.pixel;
+            Some(Side {
+                first: gradient.wrapping_add(place * self.gradient.products.stored()),
+                pixels: chunk.images * chunk.rows * self.row_pixels,
+            })
+        })
     }
 
+    /// The input's pixels that a chunk's windows meet, to be brought nearer from channel `first` on.
+    fn region(&self, input: *const u8, chunk: Chunk, first: usize) -> Region<'_> {
+        let image = &self.windows.image;
+        let height = image.height as isize;
+        let top = self.windows.vertical.origin(chunk.row);
+        let below = top + self.windows.vertical.extent(chunk.rows) as isize;
+        let (top, below) = (top.clamp(0, height), below.clamp(0, height));
+        let rows = (chunk.images - 1) * image.height + (below - top) as usize;
+        let place = chunk.image * image.len + top as usize * image.row + first;
+        let stored = self.gradient.products.stored();
+        Region {
+            place: input.wrapping_add(place * stored),
+            bytes: self.windows.channels * stored,
+            pixels: rows * image.width,
+            pitch: image.pixel * stored,
+            offsets: &self.offsets,
+        }
+    }
+
+    /// Adds the products of chunks that lie side by side.
     #[allow(clippy::too_many_arguments)]
     unsafe fn chunk(
         &self,
-        arena: *mut f32,
         a: *const f32,
         packed: *mut f32,
         result: *mut f32,
-        lanes: Lanes,
-        group: usize,
-        block: usize,
-        split: usize,
+        sides: [Option<Side>; 2],
+        unit: &Unit,
+        regions: [Region; 4],
         accumulate: bool,
     ) {
-        let count = self.panels.len();
-        let panels = split * count / self.splits..(split + 1) * count / self.splits;
-        let pixels = lanes.iter().flatten().map(|c| self.pixels(*c)).max();
-        let pixels = pixels.unwrap_or(0);
-        // SAFETY: see `run`.
-        unsafe {
-            let gradient = arena.add(self.gradient).cast::<u8>().cast_const();
-            let result = result
-                .add(group * self.group_output + block * self.block_channels * self.output_row);
-            let sides = lanes.map(|lane| {
-                let chunk = lane?;
-                let pixel = (chunk.image * self.chunks.rows + chunk.row) * self.row_pixels;
-                let place = group * self.group_gradient + pixel * self.gradient_pixel;
-                Some(Side {
-                    first: gradient.add(place * self.products.stored()),
-                    pixels: self.pixels(chunk),
-                })
-            });
-            for some in split_range(panels, self.panels_at_once()) {
-                for pixels in split_range(0..pixels, PIXELS) {
-                    let b = match sides[0] {
-                        Some(side) if self.in_place() => {
-                            side.first.cast::<f32>().add(pixels.start * self.columns)
-                        }
-                        _ => {
-                            self.pack(sides, packed, pixels.clone(), some.clone());
-                            packed.cast_const()
-                        }
+        let gradient = &self.gradient;
+        let kernels = |panel: usize| gradient.kernels.panel(gradient.panels[panel].1);
+        let pixels = sides.iter().flatten().map(|s| s.pixels).max().unwrap_or(0);
+        let tiles = unit.panels.clone().map(|panel| {
+            let runs = self.runs.iter();
+            runs.map(|run| kernels(panel).cut(run.len).count())
+                .sum::<usize>()
+        });
+        let tiles = tiles.sum::<usize>() * pixels.div_ceil(PIXELS);
+        let rest = Ahead {
+            place: a.cast(),
+            offsets: self.inputs.as_ptr(),
+        };
+        let mut sweep = Sweep::new(regions, tiles, rest);
+        for some in split_range(unit.panels.clone(), self.panels_at_once()) {
+            for pixels in split_range(0..pixels, PIXELS) {
+                // SAFETY: see `run`.
+                unsafe {
+                    let b = gradient.get(sides, packed, pixels.clone(), some.clone());
+                    let store = if accumulate || pixels.start > 0 {
+                        Store::Add
+                    } else {
+                        Store::F32
                     };
-                    let accumulate = accumulate || pixels.start > 0;
-                    let store = if accumulate { Store::Add } else { Store::F32 };
                     for (i, panel) in some.clone().enumerate() {
-                        let (column, wide) = self.panels[panel];
-                        let kernels = self.kernels.panel(wide);
-                        let columns = kernels.width.min(self.columns - column);
-                        let tile = Tile { columns, store };
-                        let b = b.add(i * self.slot());
+                        let kernels = kernels(panel);
+                        let column = gradient.panels[panel].0;
+                        let columns = kernels.width.min(gradient.columns - column);
+                        let (b, b_stride) = b.panel(i, column, kernels.width);
                         let offsets = &self.inputs[pixels.clone()];
                         for run in &self.runs {
                             for (at, size) in kernels.cut(run.len) {
@@ -394,10 +376,11 @@ impl ColumnsPlan {
                                     a.add(run.offset + at),
                                     offsets,
                                     b,
-                                    kernels.width,
+                                    b_stride,
                                     result.add((run.row + at) * self.output_row + column),
                                     self.output_row,
-                                    tile,
+                                    Tile { columns, store },
+                                    sweep.next(),
                                 );
                             }
                         }
@@ -409,10 +392,7 @@ impl ColumnsPlan {
 }
 
 /// A range in pieces of at most `most`.
-fn split_range(
-    range: std::ops::Range<usize>,
-    most: usize,
-) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn split_range(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range
         .step_by(most)

@@ -1,8 +1,34 @@
-//! Packing of a gradient's pixels into panels of a vector or two of columns, a row for each pixel or pair of pixels.
+//! Gradients by their pixels' columns: read where they stand, or packed into panels of a vector or two of columns, a row for
+//! each pixel or pair of pixels.
 
-use super::columns::ColumnsPlan;
-use super::operands::Products;
+use super::Form;
+use super::ahead::Region;
+use super::operands::{Moves, Products, turn};
+use super::simd::Kernels;
 use std::ops::Range;
+
+/// Bytes from pixel to pixel up to which pixels are multiplied where they stand: they fall into enough sets of the caches.
+pub const NEAR: usize = 2048;
+
+/// A gradient whose pixels are the inner index of a product.
+#[derive(Clone, Debug)]
+pub struct Gradient {
+    pub kernels: Kernels,
+    pub products: Products,
+    pub moves: Moves,
+    /// Place in the arena, in words.
+    pub place: usize,
+    pub columns: usize,
+    /// Elements from pixel to pixel, and from column to column.
+    pub pixel: usize,
+    pub column: usize,
+    /// The first column of each panel, and whether it is wide.
+    pub panels: Vec<(usize, bool)>,
+    /// Words, or pairs, that are packed at a time.
+    pub most: usize,
+    /// Bytes to each of `most` pixels.
+    pub offsets: Vec<usize>,
+}
 
 /// A lane's pixels of the gradient.
 #[derive(Clone, Copy)]
@@ -12,12 +38,129 @@ pub struct Side {
     pub pixels: usize,
 }
 
-impl ColumnsPlan {
-    /// Packs some pixels' panels, [`slot`](Self::slot) words apart.
+/// Panels of some pixels.
+#[derive(Clone, Copy)]
+pub struct Panels {
+    first: *const f32,
+    /// Words from pixel to pixel of a panel, where they are the gradient's own.
+    pixel: Option<usize>,
+    slot: usize,
+    /// The first panel's first column.
+    column: usize,
+}
+
+impl Panels {
+    /// The panel of this number among them, which has this first column and width: its words, and how far its pixels are
+    /// from each other.
+    pub fn panel(&self, i: usize, column: usize, width: usize) -> (*const f32, usize) {
+        match self.pixel {
+            Some(pixel) => (self.first.wrapping_add(column - self.column), pixel),
+            None => (self.first.wrapping_add(i * self.slot), width),
+        }
+    }
+}
+
+impl Gradient {
+    /// A gradient at `place` with `columns`, given the elements from pixel to pixel and column to column, of which `most`
+    /// pixels are met at a time.
+    pub fn new(
+        form: Form,
+        place: usize,
+        columns: usize,
+        (pixel, column): (usize, usize),
+        most: usize,
+    ) -> Gradient {
+        let kernels = form.kernels();
+        let bytes = pixel * form.products.stored();
+        Gradient {
+            panels: kernels.panels(columns),
+            kernels,
+            products: form.products,
+            moves: form.moves(),
+            place,
+            columns,
+            pixel,
+            column,
+            most,
+            offsets: (0..most).map(|i| i * bytes).collect(),
+        }
+    }
+
+    /// Whether pixels are multiplied where they stand.
+    fn in_place(&self) -> bool {
+        self.products == Products::F32
+            && self.column == 1
+            && self.pixel * 4 <= NEAR
+            && self.full(self.panels.len() - 1)
+    }
+
+    /// Words from one packed panel to the next: panels do not begin in the same sets of the cache.
+    fn slot(&self) -> usize {
+        self.most * self.kernels.wide.width + 16
+    }
+
+    /// Words of scratch for some panels.
+    pub fn scratch(&self, panels: usize) -> usize {
+        if self.in_place() {
+            0
+        } else {
+            panels * self.slot()
+        }
+    }
+
+    /// Some panels of a range of the sides' pixels, packed unless they can be read where they stand.
     ///
     /// # Safety
-    /// The machine has the plan's level; the sides are good for their pixels; `packed` is good for the panels.
-    pub unsafe fn pack(
+    /// The machine has the form's level; the sides are good for their pixels, `packed` for [`scratch`](Self::scratch).
+    pub unsafe fn get(
+        &self,
+        sides: [Option<Side>; 2],
+        packed: *mut f32,
+        pixels: Range<usize>,
+        panels: Range<usize>,
+    ) -> Panels {
+        let column = self.panels[panels.start].0;
+        match sides[0] {
+            Some(side) if self.in_place() => Panels {
+                first: side
+                    .first
+                    .cast::<f32>()
+                    .wrapping_add(pixels.start * self.pixel + column),
+                pixel: Some(self.pixel),
+                slot: 0,
+                column,
+            },
+            _ => {
+                // SAFETY: the caller's.
+                unsafe { self.pack(sides, packed, pixels, panels) };
+                Panels {
+                    first: packed,
+                    pixel: None,
+                    slot: self.slot(),
+                    column,
+                }
+            }
+        }
+    }
+
+    /// Some panels of a side's pixels, to be brought nearer.
+    pub fn region(&self, side: Side, panels: Range<usize>) -> Region<'_> {
+        if self.column != 1 {
+            return Region::none();
+        }
+        let (first, (last, wide)) = (self.panels[panels.start].0, self.panels[panels.end - 1]);
+        let end = (last + self.kernels.panel(wide).width).min(self.columns);
+        let stored = self.products.stored();
+        Region {
+            place: side.first.wrapping_add(first * stored),
+            bytes: (end - first) * stored,
+            pixels: side.pixels,
+            pitch: self.pixel * stored,
+            offsets: &self.offsets,
+        }
+    }
+
+    unsafe fn pack(
         &self,
         sides: [Option<Side>; 2],
         packed: *mut f32,
@@ -37,7 +180,7 @@ impl ColumnsPlan {
             let row = part.start - pixels.start;
             // SAFETY: the caller's.
             unsafe {
-                if whole > 1 && self.gradient_column == 1 {
+                if whole > 1 && self.column == 1 {
                     self.pack_across(from, packed, row, part.clone(), panels.start, whole);
                 } else {
                     for (i, panel) in panels.clone().enumerate().take(whole) {
@@ -72,7 +215,7 @@ impl ColumnsPlan {
         for (r, pixel) in pixels.enumerate() {
             // SAFETY: the caller's.
             unsafe {
-                let at = (pixel * self.gradient_pixel + self.panels[first].0) * stored;
+                let at = (pixel * self.pixel + self.panels[first].0) * stored;
                 let from = sides.map(|side| Some(side?.first.add(at)));
                 let to = (packed.add((row + r) * width), self.slot());
                 self.pack_runs(to, (from, width * stored), count, width);
@@ -93,21 +236,34 @@ impl ColumnsPlan {
         let width = self.kernels.panel(wide).width;
         let columns = width.min(self.columns - first);
         let stored = self.products.stored();
-        let stride = self.gradient_pixel * stored;
+        let stride = self.pixel * stored;
         // SAFETY: the caller's.
         unsafe {
             let dst = packed.add(row * width);
             let at = |column: usize| {
-                let at =
-                    (pixels.start * self.gradient_pixel + column * self.gradient_column) * stored;
+                let at = (pixels.start * self.pixel + column * self.column) * stored;
                 sides.map(|side| Some(side?.first.add(at)))
             };
-            if self.gradient_column == 1 {
-                self.pack_runs((dst, width), (at(first), stride), pixels.len(), columns);
-            } else {
-                for n in 0..columns {
-                    let to = (dst.add(n), width);
-                    self.pack_runs(to, (at(first + n), stride), pixels.len(), 1);
+            match at(first) {
+                from if self.column == 1 => {
+                    self.pack_runs((dst, width), (from, stride), pixels.len(), columns);
+                }
+                [Some(from), _] if self.products == Products::F32 && self.pixel == 1 => {
+                    turn(
+                        dst,
+                        width,
+                        from,
+                        self.column * stored,
+                        columns,
+                        pixels.len(),
+                    );
+                    return;
+                }
+                _ => {
+                    for n in 0..columns {
+                        let to = (dst.add(n), width);
+                        self.pack_runs(to, (at(first + n), stride), pixels.len(), 1);
+                    }
                 }
             }
             if columns < width {

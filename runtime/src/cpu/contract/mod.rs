@@ -1,17 +1,20 @@
 //! Contractions on the CPU.
 //!
 //! - [`operands`]: how elements are stored, multiplied and brought into scratch. [`pack`]: packed filters.
-//! - [`gradient`]: packed gradients.
+//! - [`gradient`]: packed gradients. [`ahead`]: bringing the next block's operands near. [`partials`]: partial results.
 //! - [`vector`]: vectors of each level. [`words`]: what they hold. [`tiles`]: register tiles of them. [`simd`]: the choice
 //!   among those.
 //! - [`window`]: chunks of images and their windows.
 //! - [`rows`]: convolution, its input gradient, matmul.
-//! - [`columns`]: the filter's gradient, Aᵀ·B.
+//! - [`columns`]: the filter's gradient. [`outer`]: the same for 1×1, and Aᵀ·B.
 //! - [`winograd`]: 3×3 convolutions with fewer products.
+mod ahead;
 mod columns;
 mod gradient;
 pub mod operands;
+mod outer;
 mod pack;
+mod partials;
 mod rows;
 pub mod simd;
 mod tiles;
@@ -24,8 +27,9 @@ use super::level::{Features, Level};
 use super::loops::plan::Pieces;
 use super::pool::Pool;
 use super::scratch::Pointer;
-use columns::{ColumnsPlan, Run};
+use columns::ColumnsPlan;
 use operands::{Moves, Products};
+use outer::OuterPlan;
 use rows::{Phase, RowsPlan, Tap, WeightStrides};
 use simd::Kernels;
 use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape, Element};
@@ -52,6 +56,7 @@ pub type After<'a> = dyn Fn(usize, usize, Range<usize>) + Sync + 'a;
 pub enum ContractionPlan {
     Rows(Box<RowsPlan>),
     Columns(Box<ColumnsPlan>),
+    Outer(Box<OuterPlan>),
     Winograd(Box<WinogradPlan>),
     FilterGrad(Box<FilterGradPlan>),
 }
@@ -94,7 +99,7 @@ impl ContractionPlan {
                 };
                 let form = form(a, out);
                 if ta {
-                    ContractionPlan::Columns(Box::new(sizes.columns(form)))
+                    ContractionPlan::Outer(Box::new(sizes.outer(form)))
                 } else {
                     ContractionPlan::Rows(Box::new(sizes.rows(form)))
                 }
@@ -180,12 +185,18 @@ impl ContractionPlan {
                         let plan = FilterGradPlan::new(&shape, places, element(x), features);
                         ContractionPlan::FilterGrad(Box::new(plan))
                     }
-                    _ => {
-                        let plan = filter_gradient(&shape, places, form(x, dw));
-                        ContractionPlan::Columns(Box::new(plan))
-                    }
+                    _ => ContractionPlan::filter_gradient(&shape, places, form(x, dw)),
                 }
             }
+        }
+    }
+
+    /// A filter's gradient by its definition: places of x, dy and dw.
+    fn filter_gradient(shape: &ConvShape, places: [usize; 3], form: Form) -> ContractionPlan {
+        if shape.kernel == 1 && shape.padding == 0 {
+            ContractionPlan::Outer(Box::new(OuterPlan::of_filter(shape, places, form)))
+        } else {
+            ContractionPlan::Columns(Box::new(ColumnsPlan::new(shape, places, form)))
         }
     }
 
@@ -194,6 +205,7 @@ impl ContractionPlan {
         match self {
             ContractionPlan::Rows(p) => p.thread_scratch(),
             ContractionPlan::Columns(p) => p.thread_scratch(),
+            ContractionPlan::Outer(p) => p.thread_scratch(),
             ContractionPlan::Winograd(p) => p.thread_scratch(),
             ContractionPlan::FilterGrad(p) => p.thread_scratch(),
         }
@@ -204,6 +216,7 @@ impl ContractionPlan {
         match self {
             ContractionPlan::Rows(p) => p.shared_scratch(),
             ContractionPlan::Columns(p) => p.shared_scratch(),
+            ContractionPlan::Outer(p) => p.shared_scratch(),
             ContractionPlan::Winograd(p) => p.shared_scratch(),
             ContractionPlan::FilterGrad(p) => p.shared_scratch(),
         }
@@ -213,7 +226,9 @@ impl ContractionPlan {
     pub fn pieces(&self) -> Option<Pieces> {
         match self {
             ContractionPlan::Rows(p) => p.pieces(),
-            ContractionPlan::Columns(_) | ContractionPlan::FilterGrad(_) => None,
+            ContractionPlan::Columns(_)
+            | ContractionPlan::Outer(_)
+            | ContractionPlan::FilterGrad(_) => None,
             ContractionPlan::Winograd(p) => p.pieces(),
         }
     }
@@ -222,7 +237,9 @@ impl ContractionPlan {
     pub fn keep_in_cache(&mut self) {
         match self {
             ContractionPlan::Rows(p) => p.keep_in_cache(),
-            ContractionPlan::Columns(_) | ContractionPlan::FilterGrad(_) => {}
+            ContractionPlan::Columns(_)
+            | ContractionPlan::Outer(_)
+            | ContractionPlan::FilterGrad(_) => {}
             ContractionPlan::Winograd(p) => p.keep_in_cache(),
         }
     }
@@ -230,7 +247,7 @@ impl ContractionPlan {
     /// Runs the contraction; where it makes [`pieces`](Self::pieces), `after` is called with each as it is made.
     ///
     /// # Safety
-    /// As for [`RowsPlan::run`], [`ColumnsPlan::run`], [`WinogradPlan::run`] and [`FilterGradPlan::run`].
+    /// As for [`RowsPlan::run`], [`ColumnsPlan::run`], [`OuterPlan::run`], [`WinogradPlan::run`] and [`FilterGradPlan::run`].
     pub unsafe fn run(
         &self,
         pool: &Pool,
@@ -244,6 +261,7 @@ impl ContractionPlan {
             match self {
                 ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared, after),
                 ContractionPlan::Columns(p) => p.run(pool, arena, threads, shared),
+                ContractionPlan::Outer(p) => p.run(pool, arena, threads, shared),
                 ContractionPlan::Winograd(p) => p.run(pool, arena, threads, shared, after),
                 ContractionPlan::FilterGrad(p) => p.run(pool, arena, threads, shared),
             }
@@ -253,7 +271,7 @@ impl ContractionPlan {
 
 /// How a contraction's elements are stored and multiplied.
 #[derive(Clone, Copy)]
-struct Form {
+pub struct Form {
     level: Level,
     products: Products,
     /// What the result is stored as.
@@ -367,49 +385,10 @@ impl MatMul {
     }
 
     /// With A given as [k, m]: its rows are the pixels.
-    fn columns(&self, form: Form) -> ColumnsPlan {
-        let block = channel_block(self.m);
-        let windows = self.windows(self.m, block, form.column_windows());
-        let chunks = Chunks::choose(self.k, 1, 1, 1, |_| windows.image_words());
-        let chunks = form.lanes(chunks);
-        let (gradient_pixel, gradient_column) = self.strides_of_b();
-        ColumnsPlan {
-            level: form.level,
-            kernels: form.kernels(),
-            products: form.products,
-            moves: form.moves(),
-            element: form.element,
-            input: self.a,
-            gradient: self.b,
-            output: self.out,
-            windows,
-            chunks,
-            inputs: (0..chunks.group)
-                .map(|i| i * windows.image_pitch())
-                .collect(),
-            row_pixels: 1,
-            runs: vec![Run {
-                offset: 0,
-                row: 0,
-                len: block,
-            }],
-            channel_blocks: self.m / block,
-            block_channels: block,
-            columns: self.n,
-            gradient_pixel,
-            gradient_column,
-            groups: self.batch,
-            group_input: self.k * self.m,
-            group_gradient: self.k * self.n,
-            group_output: self.m * self.n,
-            output_row: self.n,
-            batched: true,
-            len: self.batch * self.m * self.n,
-            panels: Vec::new(),
-            partials: 1,
-            splits: 1,
-        }
-        .finish()
+    fn outer(&self, form: Form) -> OuterPlan {
+        let places = [self.a, self.b, self.out];
+        let sizes = [self.batch, self.m, self.n, self.k];
+        OuterPlan::of_matmul(places, sizes, self.strides_of_b(), form)
     }
 }
 
@@ -619,84 +598,6 @@ fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> RowsPla
         splits: 1,
         sum_places: Vec::new(),
         streamed: false,
-    }
-    .finish()
-}
-
-fn filter_gradient(s: &ConvShape, [x, dy, dw]: [usize; 3], form: Form) -> ColumnsPlan {
-    let (image, stride) = input_image(s);
-    let reach = Reach::forward(s.kernel, stride, s.padding);
-    let inner = s.c / s.groups;
-    let block = if s.groups == 1 {
-        channel_block(s.c)
-    } else {
-        inner
-    };
-    let channels = if s.groups == 1 { block } else { s.c };
-    let windows_for = |band: usize| {
-        let outputs = (s.oh, s.ow);
-        Windows::new(
-            image,
-            [reach, reach],
-            outputs,
-            band,
-            channels,
-            form.column_windows(),
-        )
-    };
-    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_words());
-    let chunks = form.lanes(chunks);
-    let windows = windows_for(chunks.band);
-    let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
-    let mut runs: Vec<Run> = Vec::new();
-    for ky in 0..s.kernel {
-        for kx in 0..s.kernel {
-            let offset = ky * row_pitch + kx * windows.pixel_pitch();
-            let row = (ky * s.kernel + kx) * inner;
-            match runs.last_mut() {
-                Some(last) if last.offset + last.len == offset && last.row + last.len == row => {
-                    last.len += block;
-                }
-                _ => runs.push(Run {
-                    offset,
-                    row,
-                    len: block,
-                }),
-            }
-        }
-    }
-    ColumnsPlan {
-        level: form.level,
-        kernels: form.kernels(),
-        products: form.products,
-        moves: form.moves(),
-        element: form.element,
-        input: x,
-        gradient: dy,
-        output: dw,
-        inputs: pixels(&chunks, 0..chunks.band, 0..s.ow)
-            .iter()
-            .map(|(i, r, c)| i * image_pitch + (r * row_pitch + c * windows.pixel_pitch()) * stride)
-            .collect(),
-        windows,
-        chunks,
-        row_pixels: s.ow,
-        runs,
-        channel_blocks: inner / block,
-        block_channels: block,
-        columns: s.k / s.groups,
-        gradient_pixel: s.k,
-        gradient_column: 1,
-        groups: s.groups,
-        group_input: inner,
-        group_gradient: s.k / s.groups,
-        group_output: s.k / s.groups,
-        output_row: s.k,
-        batched: false,
-        len: s.kernel * s.kernel * inner * s.k,
-        panels: Vec::new(),
-        partials: 1,
-        splits: 1,
     }
     .finish()
 }

@@ -43,9 +43,18 @@ pub type Rows<P> = (P, *const usize);
 /// `C[m][·] (+)= Σ_k A[m][k] B[k][·]`: (A's rows, segments, B packed in rows of the panel's width, C's rows, tile).
 pub type RowsKernel = unsafe fn(Rows<*const u8>, &[Segment], *const f32, Rows<*mut u8>, Tile);
 
+/// Lines that a tile brings into the second-level cache as it works, one at each step: a place that need not be valid, and
+/// bytes from there for each step.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    pub place: *const u8,
+    pub offsets: *const usize,
+}
+
 /// `C[m][·] (+)= Σ_p A[p][m] B[p][·]` over words of A and B: (A, offsets of A's places for each p, B, its row stride, C in
-/// f32, its row stride, tile).
-pub type ColumnsKernel = unsafe fn(*const f32, &[usize], *const f32, usize, *mut f32, usize, Tile);
+/// f32, its row stride, tile, lines to bring for each p).
+pub type ColumnsKernel =
+    unsafe fn(*const f32, &[usize], *const f32, usize, *mut f32, usize, Tile, Ahead);
 
 /// The kernels of one tile size.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +147,7 @@ macro_rules! kernels {
                 unsafe { rows_tile::<$vector, M, N>(a, segments, b, c, tile) }
             }
             $(#[$feature])*
+            #[allow(clippy::too_many_arguments)]
             unsafe fn columns<const M: usize, const N: usize>(
                 a: *const f32,
                 offsets: &[usize],
@@ -146,9 +156,14 @@ macro_rules! kernels {
                 c: *mut f32,
                 c_stride: usize,
                 tile: Tile,
+                ahead: Ahead,
             ) {
                 // SAFETY: the caller's.
-                unsafe { columns_tile::<$vector, M, N>(a, offsets, b, b_stride, c, c_stride, tile) }
+                unsafe {
+                    columns_tile::<$vector, M, N>(
+                        a, offsets, b, b_stride, c, c_stride, tile, ahead,
+                    )
+                }
             }
             Kernels {
                 wide: Panel {

@@ -3,7 +3,7 @@
 //! Both compute a tile of `C` of some rows by one or two vectors, adding `a·b` over an inner index in its order with one
 //! accumulator per element.
 
-use super::simd::{Rows, Segment, Store, Tile};
+use super::simd::{Ahead, Rows, Segment, Store, Tile};
 use super::words::Words;
 use sslc_compiler::core::bf16::narrow;
 
@@ -156,6 +156,7 @@ pub unsafe fn rows_tile<V: Words, const M: usize, const N: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub unsafe fn columns_tile<V: Words, const M: usize, const N: usize>(
     a: *const f32,
     offsets: &[usize],
@@ -164,13 +165,21 @@ pub unsafe fn columns_tile<V: Words, const M: usize, const N: usize>(
     c: *mut f32,
     c_stride: usize,
     tile: Tile,
+    ahead: Ahead,
 ) {
-    // SAFETY: A is good for M words at every offset, B for a row of the panel's width at every p.
+    // SAFETY: A is good for M words at every offset, B for a row of the panel's width at every p; there is a line to bring
+    // for each offset.
     unsafe {
+        if tile.store == Store::Add {
+            unroll!(m < M => {
+                unroll!(v < N => { V::prefetch(c.wrapping_add(m * c_stride + v * V::LANES)); });
+            });
+        }
         let mut acc = [[V::zero(); N]; M];
         let mut b = b;
-        for offset in offsets {
+        for (p, offset) in offsets.iter().enumerate() {
             let a = a.add(*offset).cast::<u8>();
+            V::prefetch_far(ahead.place.wrapping_add(*ahead.offsets.add(p)).cast());
             step(&mut acc, |m| V::word(a.add(4 * m)), b);
             b = b.wrapping_add(b_stride);
         }

@@ -13,7 +13,7 @@ mod products;
 mod tiles;
 
 use super::{Scheme, TAPS};
-use crate::cpu::contract::columns::sum_partials;
+use crate::cpu::contract::partials::sum_partials;
 use crate::cpu::level::Features;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
