@@ -8,7 +8,7 @@ use sslc_compiler::kernels::choose::choose;
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
     Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape,
-    Element, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
+    Element, Fused, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Unary,
 };
 use sslc_compiler::program::Math;
 use sslc_runtime::cpu::{CpuDevice, Level, measure_peak_flops};
@@ -184,6 +184,76 @@ fn conv(
     case.name =
         format!("{kernel}x{kernel}/{stride} {n}x{size}x{size} {c}->{k} {pass_name} {algorithm}");
     case.kernel(kind)
+}
+
+/// The statistics of a convolution's result with it: the sum and the deviations of each channel.
+fn with_statistics(mut case: Case) -> Case {
+    let Some(Kernel {
+        kind: KernelKind::Contraction(contraction),
+        ..
+    }) = case.program.kernels.pop()
+    else {
+        return case;
+    };
+    let [rows, c] = contraction.result_shape();
+    let sum = case.buffer(&[c]);
+    let deviations = case.buffer(&[c]);
+    let epilogue = LoopKernel {
+        shape: vec![rows, c],
+        body: vec![Inst::Load(access(contraction.result(), &[c as i64, 1]))],
+        outputs: vec![
+            output(0, Combine::Sum(vec![0]), access(sum, &[0, 1])),
+            output(0, Combine::Deviations(vec![0]), access(deviations, &[0, 1])),
+        ],
+    };
+    case.name += " + statistics";
+    case.kernel(KernelKind::Fused(Fused {
+        contraction,
+        epilogue,
+    }))
+}
+
+/// What a residual block's first convolution does with its input's gradient: the other branch's is added, what ReLU cut off
+/// is cleared, and the sums of batch norm's gradient are made.
+fn with_residual(mut case: Case) -> Case {
+    let Some(Kernel {
+        kind: KernelKind::Contraction(contraction),
+        ..
+    }) = case.program.kernels.pop()
+    else {
+        return case;
+    };
+    let [rows, c] = contraction.result_shape();
+    let full = [c as i64, 1];
+    let [x, other, y] = [0; 3].map(|_| case.buffer(&[rows, c]));
+    let [mean, sum, product] = [0; 3].map(|_| case.buffer(&[c]));
+    let result = contraction.result();
+    let epilogue = LoopKernel {
+        shape: vec![rows, c],
+        body: vec![
+            Inst::Load(access(x, &full)),
+            Inst::Load(access(mean, &[0, 1])),
+            Inst::Load(access(other, &full)),
+            Inst::Load(access(result, &full)),
+            Inst::Load(access(y, &full)),
+            Inst::Const(0.0),
+            Inst::Binary(Binary::Less, 5, 4),
+            Inst::Binary(Binary::Add, 2, 3),
+            Inst::Select(6, 7, 5),
+            Inst::Binary(Binary::Add, 0, 1),
+            Inst::Binary(Binary::Mul, 9, 8),
+        ],
+        outputs: vec![
+            output(8, Combine::Store, access(result, &full)),
+            output(8, Combine::Sum(vec![0]), access(sum, &[0, 1])),
+            output(10, Combine::Sum(vec![0]), access(product, &[0, 1])),
+        ],
+    };
+    case.name += " + residual";
+    case.kernel(KernelKind::Fused(Fused {
+        contraction,
+        epilogue,
+    }))
 }
 
 fn matmul(m: usize, n: usize, k: usize, ta: bool, tb: bool) -> Case {
@@ -535,6 +605,18 @@ fn main() {
         others.push(backward_sums(rows, c));
     }
     others.extend(softmax(512));
+    for (size, c, k) in [
+        (56, 64, 64),
+        (56, 64, 256),
+        (56, 256, 64),
+        (28, 128, 512),
+        (14, 256, 1024),
+        (7, 512, 2048),
+    ] {
+        let forward = conv(math, Pass::Forward, 16, size, c, k, 1, 1);
+        let input = conv(math, Pass::Input, 16, size, k, c, 1, 1);
+        others.extend([with_statistics(forward), with_residual(input)]);
+    }
     for case in others {
         if case.name.contains(&filter) {
             case.measure(device);

@@ -33,6 +33,7 @@ pub use peak::{measure_bandwidth, measure_peak_flops};
 
 use arena::Memory;
 use contract::ContractionPlan;
+use contract::piece::Epilogue;
 use fused::FusedPlan;
 use indexed::IndexedPlan;
 use level::Features;
@@ -154,7 +155,7 @@ impl CpuDevice {
                     Plan::Indexed(Box::new(IndexedPlan::new(k, buffers, self.features.level)))
                 }
                 KernelKind::Contraction(k) => {
-                    Plan::Contraction(ContractionPlan::new(k, buffers, self.features))
+                    Plan::Contraction(ContractionPlan::new(k, buffers, self.features, 0))
                 }
                 KernelKind::Fused(k) => {
                     Plan::Fused(Box::new(FusedPlan::new(k, buffers, self.features)))
@@ -237,7 +238,7 @@ impl CpuLoaded {
                 Plan::Loop(p) => p.run(pool, arena, &self.threads, self.shared),
                 Plan::Indexed(p) => p.run(pool, arena),
                 Plan::Contraction(p) => {
-                    p.run(pool, arena, &self.threads, self.shared, &|_, _, _| {});
+                    p.run(pool, arena, &self.threads, self.shared, Epilogue::NONE);
                 }
                 Plan::Fused(p) => p.run(pool, arena, &self.threads, self.shared),
             }

@@ -115,6 +115,7 @@ impl PeakTile {
         let tile = Tile {
             columns: panel.width,
             store: Store::F32,
+            twin: 0,
         };
         for _ in 0..count {
             let a = (self.a.as_ptr().cast(), a.as_ptr());

@@ -90,7 +90,9 @@ impl ColumnsPlan {
             let outputs = (s.oh, s.ow);
             Windows::new(image, [reach, reach], outputs, band, channels, bring)
         };
-        let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_words());
+        let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, 0, |band| {
+            windows_for(band).image_words()
+        });
         let chunks = form.lanes(chunks);
         let windows = windows_for(chunks.band);
         let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
@@ -379,7 +381,11 @@ impl ColumnsPlan {
                                     b_stride,
                                     result.add((run.row + at) * self.output_row + column),
                                     self.output_row,
-                                    Tile { columns, store },
+                                    Tile {
+                                        columns,
+                                        store,
+                                        twin: 0,
+                                    },
                                     sweep.next(),
                                 );
                             }

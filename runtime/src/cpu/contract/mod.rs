@@ -5,16 +5,19 @@
 //! - [`vector`]: vectors of each level. [`words`]: what they hold. [`tiles`]: register tiles of them. [`simd`]: the choice
 //!   among those.
 //! - [`window`]: chunks of images and their windows.
+//! - [`piece`]: pieces of a result, and their epilogue. [`fetch`]: fetching what is read next.
 //! - [`rows`]: convolution, its input gradient, matmul.
 //! - [`columns`]: the filter's gradient. [`outer`]: the same for 1×1, and Aᵀ·B.
 //! - [`winograd`]: 3×3 convolutions with fewer products.
 mod ahead;
 mod columns;
+mod fetch;
 mod gradient;
 pub mod operands;
 mod outer;
 mod pack;
 mod partials;
+pub mod piece;
 mod rows;
 pub mod simd;
 mod tiles;
@@ -30,10 +33,10 @@ use super::scratch::Pointer;
 use columns::ColumnsPlan;
 use operands::{Moves, Products};
 use outer::OuterPlan;
+use piece::{Epilogue, Lie};
 use rows::{Phase, RowsPlan, Tap, WeightStrides};
 use simd::Kernels;
 use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape, Element};
-use std::ops::Range;
 use window::{Bring, Chunks, Image, Reach, Windows};
 use winograd::{Convolution, FilterGradPlan, Scheme, WinogradPlan};
 
@@ -48,9 +51,6 @@ fn channel_block(channels: usize) -> usize {
         .unwrap_or(channels)
 }
 
-/// What is done with a piece of the result: called with the thread, the piece's number and its rows.
-pub type After<'a> = dyn Fn(usize, usize, Range<usize>) + Sync + 'a;
-
 /// A contraction made ready: its tables, and its working memory's sizes.
 #[derive(Clone, Debug)]
 pub enum ContractionPlan {
@@ -62,11 +62,13 @@ pub enum ContractionPlan {
 }
 
 impl ContractionPlan {
-    /// Plans a contraction that has been verified.
+    /// Plans a contraction that has been verified. `kept` is how many elements are to stay in the cache for each of the
+    /// result until its piece is done: itself and what an epilogue reads beside it; 0 without an epilogue.
     pub fn new(
         contraction: &Contraction,
         buffers: &[Buffer],
         features: Features,
+        kept: usize,
     ) -> ContractionPlan {
         let place = |id: BufferId| buffers[id.0 as usize].offset;
         let element = |id: BufferId| buffers[id.0 as usize].element;
@@ -74,6 +76,7 @@ impl ContractionPlan {
             level: features.level,
             products: Products::new(element(operand), features),
             element: element(output),
+            kept,
         };
         match *contraction {
             Contraction::MatMul {
@@ -161,6 +164,34 @@ impl ContractionPlan {
                 };
                 ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, features)))
             }
+            Contraction::Conv { x, w, y, shape, .. } if is_pointwise(&shape) => {
+                let product = MatMul {
+                    batch: 1,
+                    m: shape.n * shape.h * shape.w,
+                    n: shape.k,
+                    k: shape.c,
+                    tb: false,
+                    a: place(x),
+                    b: place(w),
+                    out: place(y),
+                };
+                ContractionPlan::Rows(Box::new(product.rows(form(x, y))))
+            }
+            Contraction::ConvInputGrad {
+                dy, w, dx, shape, ..
+            } if is_pointwise(&shape) => {
+                let product = MatMul {
+                    batch: 1,
+                    m: shape.n * shape.h * shape.w,
+                    n: shape.c,
+                    k: shape.k,
+                    tb: true,
+                    a: place(dy),
+                    b: place(w),
+                    out: place(dx),
+                };
+                ContractionPlan::Rows(Box::new(product.rows(form(dy, dx))))
+            }
             Contraction::Conv { x, w, y, shape, .. } => {
                 let plan = convolution(&shape, [place(x), place(w), place(y)], form(x, y));
                 ContractionPlan::Rows(Box::new(plan))
@@ -233,14 +264,15 @@ impl ContractionPlan {
         }
     }
 
-    /// The result is read again piece by piece: it must not go past the caches.
-    pub fn keep_in_cache(&mut self) {
+    /// Settles how pieces lie that an epilogue uses: one that would go past the caches is made in scratch, and goes to the
+    /// result's place too if the sums themselves are `kept`.
+    pub fn lay_pieces(&mut self, kept: bool) -> Lie {
         match self {
-            ContractionPlan::Rows(p) => p.keep_in_cache(),
+            ContractionPlan::Rows(p) => p.lay_pieces(kept),
             ContractionPlan::Columns(_)
             | ContractionPlan::Outer(_)
-            | ContractionPlan::FilterGrad(_) => {}
-            ContractionPlan::Winograd(p) => p.keep_in_cache(),
+            | ContractionPlan::FilterGrad(_) => Lie::InPlace,
+            ContractionPlan::Winograd(p) => p.lay_pieces(kept),
         }
     }
 
@@ -254,15 +286,15 @@ impl ContractionPlan {
         arena: Pointer,
         threads: &[Pointer],
         shared: Pointer,
-        after: &After,
+        epilogue: Epilogue,
     ) {
         // SAFETY: the caller's.
         unsafe {
             match self {
-                ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared, after),
+                ContractionPlan::Rows(p) => p.run(pool, arena, threads, shared, epilogue),
                 ContractionPlan::Columns(p) => p.run(pool, arena, threads, shared),
                 ContractionPlan::Outer(p) => p.run(pool, arena, threads, shared),
-                ContractionPlan::Winograd(p) => p.run(pool, arena, threads, shared, after),
+                ContractionPlan::Winograd(p) => p.run(pool, arena, threads, shared, epilogue),
                 ContractionPlan::FilterGrad(p) => p.run(pool, arena, threads, shared),
             }
         }
@@ -276,6 +308,8 @@ pub struct Form {
     products: Products,
     /// What the result is stored as.
     element: Element,
+    /// Elements that stay in the cache for each of the result; see [`ContractionPlan::new`].
+    kept: usize,
 }
 
 impl Form {
@@ -341,7 +375,8 @@ impl MatMul {
 
     fn rows(&self, form: Form) -> RowsPlan {
         let windows = self.windows(self.k, self.k, form.row_windows());
-        let chunks = Chunks::choose(self.m, 1, 1, 1, |_| windows.image_words());
+        let kept = self.n * form.kept;
+        let chunks = Chunks::choose(self.m, 1, 1, 1, kept, |_| windows.image_words());
         let (inner, output) = self.strides_of_b();
         let tap = Tap {
             offset: 0,
@@ -380,6 +415,7 @@ impl MatMul {
             splits: 1,
             sum_places: Vec::new(),
             streamed: false,
+            lie: Lie::InPlace,
         }
         .finish()
     }
@@ -390,6 +426,11 @@ impl MatMul {
         let sizes = [self.batch, self.m, self.n, self.k];
         OuterPlan::of_matmul(places, sizes, self.strides_of_b(), form)
     }
+}
+
+/// Whether a convolution is a matrix product of pixels × channels.
+fn is_pointwise(s: &ConvShape) -> bool {
+    s.kernel == 1 && s.stride == 1 && s.padding == 0 && s.groups == 1
 }
 
 /// The input as a convolution's windows see it, and how far apart they are: of 1×1 windows only what they meet is there.
@@ -433,7 +474,10 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
             form.row_windows(),
         )
     };
-    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, |band| windows_for(band).image_words());
+    let kept = s.k * form.kept;
+    let chunks = Chunks::choose(s.n, s.oh, s.ow, 1, kept, |band| {
+        windows_for(band).image_words()
+    });
     let windows = windows_for(chunks.band);
     let (row_pitch, image_pitch) = (windows.row_pitch(), windows.image_pitch());
     let inner = s.c / s.groups;
@@ -490,6 +534,7 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
         splits: 1,
         sum_places: Vec::new(),
         streamed: false,
+        lie: Lie::InPlace,
     }
     .finish()
 }
@@ -509,7 +554,8 @@ fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> RowsPla
             form.row_windows(),
         )
     };
-    let chunks = Chunks::choose(s.n, s.h, s.w, s.stride, |band| {
+    let kept = s.c * form.kept;
+    let chunks = Chunks::choose(s.n, s.h, s.w, s.stride, kept, |band| {
         windows_for(band).image_words()
     });
     let windows = windows_for(chunks.band);
@@ -598,6 +644,7 @@ fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> RowsPla
         splits: 1,
         sum_places: Vec::new(),
         streamed: false,
+        lie: Lie::InPlace,
     }
     .finish()
 }

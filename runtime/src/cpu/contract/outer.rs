@@ -370,7 +370,11 @@ impl OuterPlan {
                             b_stride,
                             result.add((unit.rows.start + at) * self.output_row + column),
                             self.output_row,
-                            Tile { columns, store },
+                            Tile {
+                                columns,
+                                store,
+                                twin: 0,
+                            },
                             sweep.next(),
                         );
                     }

@@ -3,9 +3,10 @@
 //! Output pixels are A's rows: each sees its taps at fixed offsets of a window. The filter is packed into panels of a
 //! vector or two of outputs; then tiles of pixels × outputs are made in registers, chunk by chunk. No columns are written out.
 
-use super::After;
+use super::fetch::{Fetch, Fetches};
 use super::operands::{Moves, Products, clear_past_caches};
 use super::pack::PanelSource;
+use super::piece::{Epilogue, Lie, Piece};
 use super::simd::{Kernels, Segment, Store, Tile};
 use super::window::{Chunk, Chunks, Windows};
 use crate::cpu::loops::fence;
@@ -16,8 +17,8 @@ use sslc_compiler::kernels::ir::Element;
 
 /// Words of the inner index whose part of a panel stays in the second-level cache while a chunk's tiles pass over it.
 const INNER: usize = 512;
-/// Bytes of an output that goes past the caches: it would be gone from them before it is read again.
-const STREAMED: usize = 16 << 20;
+/// Bytes of an output that goes past the caches: it would be gone from them before it is read again. Tests take small ones for large.
+const STREAMED: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// Chunks times columns that keep the threads evenly busy.
@@ -104,6 +105,8 @@ pub struct RowsPlan {
     pub sum_places: Vec<usize>,
     /// Whether the output goes past the caches.
     pub streamed: bool,
+    /// How pieces lie.
+    pub lie: Lie,
 }
 
 /// Merges taps whose elements follow each other, and cuts what is long; places in bytes.
@@ -222,7 +225,18 @@ impl RowsPlan {
         let mut carver = Carver::measure();
         carver.f32(self.windows.scratch(self.chunks.group));
         carver.f32(self.sums());
+        carver.f32(self.piece_words());
         carver.used()
+    }
+
+    /// Words of scratch for a piece that lies apart.
+    fn piece_words(&self) -> usize {
+        if self.lie.is_apart() {
+            let rows = self.chunks.group * self.chunks.band;
+            (rows * self.output_row).div_ceil(4)
+        } else {
+            0
+        }
     }
 
     /// Where a panel of a phase of a group begins in the packed filter.
@@ -257,9 +271,13 @@ impl RowsPlan {
         first..first + chunk.images * chunk.rows * row
     }
 
-    /// Outputs that are read again at once stay in the caches.
-    pub fn keep_in_cache(&mut self) {
+    /// See [`ContractionPlan::lay_pieces`](super::ContractionPlan::lay_pieces).
+    pub fn lay_pieces(&mut self, kept: bool) -> Lie {
+        if self.streamed && !self.sums_apart() {
+            self.lie = Lie::Apart { kept };
+        }
         self.streamed = false;
+        self.lie
     }
 
     /// Runs the contraction.
@@ -273,7 +291,7 @@ impl RowsPlan {
         arena: Pointer,
         threads: &[Pointer],
         shared: Pointer,
-        after: &After,
+        epilogue: Epilogue,
     ) {
         let whole = self.pieces().is_some();
         let panels = self.panels.len();
@@ -286,6 +304,8 @@ impl RowsPlan {
         });
         let chunks = self.chunks.len();
         let group_units = self.group_units();
+        // Units are taken in turn: a thread's next is most likely this far ahead.
+        let stride = pool.threads();
         pool.run(chunks * self.splits * group_units, &|thread, unit| {
             let (rest, split) = (unit / self.splits, unit % self.splits);
             let (group, piece) = (rest / chunks, rest % chunks);
@@ -303,27 +323,54 @@ impl RowsPlan {
                 let mut carver = Carver::new(threads[thread].get());
                 let scratch = carver.f32(self.windows.scratch(self.chunks.group));
                 let sums = carver.f32(self.sums());
+                let apart = carver.f32(self.piece_words());
                 // A group that is a unit has its own place; copied windows hold all groups.
                 let own = if group_units > 1 {
                     group * self.group_input
                 } else {
                     0
                 };
-                let input = arena.add(self.input).cast_const().cast();
+                let input: *const u8 = arena.add(self.input).cast_const().cast();
                 let windows = self
                     .windows
                     .get(input, scratch.cast(), [Some(chunk), None], own);
+                let result = arena
+                    .add(self.output)
+                    .cast::<u8>()
+                    .add(chunk.image * self.output_image + chunk.row * self.output_row);
+                let place = if self.lie.is_apart() {
+                    apart.cast()
+                } else {
+                    result
+                };
+                let rows = self.piece(chunk);
+                let beside = epilogue.beside.iter().map(|b| b.part(arena, &rows));
+                let next = (self.splits * group_units == 1 && piece + stride < chunks)
+                    .then(|| self.windows.span(self.chunks.get(piece + stride)))
+                    .flatten()
+                    .map(|(first, bytes)| (input.wrapping_add(first), bytes));
+                let mut work = Work {
+                    sums,
+                    place,
+                    twin: self.lie.twin(place, result),
+                    ahead: Fetches::new(beside.chain(next), self.turns(chunk)),
+                };
                 for group in groups.clone() {
                     let at = (group - groups.start) * self.group_input;
                     let a = windows.add(at * self.windows.bring.brought());
-                    self.chunk(arena, a, shared.get(), sums, chunk, group, first..end);
+                    self.chunk(a, shared.get(), &mut work, chunk, group, first..end);
                 }
-                if self.streamed {
+                if self.streamed || work.twin != 0 {
                     fence();
                 }
-            }
-            if whole {
-                after(thread, piece, self.piece(chunk));
+                if whole {
+                    (epilogue.after)(&Piece {
+                        thread,
+                        number: piece,
+                        rows,
+                        place: place.cast(),
+                    });
+                }
             }
         });
     }
@@ -356,40 +403,51 @@ impl RowsPlan {
         }
     }
 
+    /// Pixels of a phase in a chunk. Images come first in the tables, or there is one: they are the first ones.
+    fn pixels(&self, phase: &Phase, chunk: Chunk) -> usize {
+        let rows = if chunk.rows > phase.row {
+            (chunk.rows - phase.row).div_ceil(self.step)
+        } else {
+            0
+        };
+        chunk.images * rows * phase.columns
+    }
+
+    /// Tiles of a chunk.
+    fn turns(&self, chunk: Chunk) -> usize {
+        let tiles = |phase: &Phase| {
+            let height = self.kernels.wide.tiles.len();
+            self.pixels(phase, chunk).div_ceil(height) * phase.blocks.len()
+        };
+        self.phases.iter().map(tiles).sum::<usize>() * self.panels.len()
+    }
+
     /// The panels of a range, for a chunk and a group whose windows begin at `a`.
-    #[allow(clippy::too_many_arguments)]
     unsafe fn chunk(
         &self,
-        arena: *mut f32,
         a: *const u8,
         packed: *const f32,
-        sums: *mut f32,
+        work: &mut Work,
         chunk: Chunk,
         group: usize,
         panels: std::ops::Range<usize>,
     ) {
         // SAFETY: see `run`.
         unsafe {
-            let c = arena.add(self.output).cast::<u8>().add(
-                group * self.group_output
-                    + chunk.image * self.output_image
-                    + chunk.row * self.output_row,
-            );
+            let c = work.place.add(group * self.group_output);
             for (i, phase) in self.phases.iter().enumerate() {
-                let rows = if chunk.rows > phase.row {
-                    (chunk.rows - phase.row).div_ceil(self.step)
-                } else {
-                    0
-                };
-                // Images come first in the tables, or there is one: the chunk's pixels are the first ones.
-                let pixels = chunk.images * rows * phase.columns;
+                let pixels = self.pixels(phase, chunk);
                 if phase.taps.is_empty() {
                     let bytes = self.columns * self.element.bytes();
                     for output in &phase.outputs[..pixels] {
+                        let c = c.add(*output);
                         if self.streamed && bytes.is_multiple_of(LINE) {
-                            clear_past_caches(c.add(*output), bytes);
+                            clear_past_caches(c, bytes);
                         } else {
-                            std::ptr::write_bytes(c.add(*output), 0, bytes);
+                            std::ptr::write_bytes(c, 0, bytes);
+                        }
+                        if work.twin != 0 {
+                            std::ptr::write_bytes(c.wrapping_offset(work.twin), 0, bytes);
                         }
                     }
                     continue;
@@ -397,9 +455,9 @@ impl RowsPlan {
                 for panel in panels.clone() {
                     let b = packed.add(self.packed_place(group, i, panel));
                     if self.element == Element::Bf16 && phase.blocks.len() > 1 {
-                        self.panel_apart(a, b, c, sums, phase, pixels, panel);
+                        self.panel_apart(a, b, c, work, phase, pixels, panel);
                     } else {
-                        self.panel(a, b, c, phase, pixels, panel);
+                        self.panel(a, b, c, work, phase, pixels, panel);
                     }
                 }
             }
@@ -407,11 +465,13 @@ impl RowsPlan {
     }
 
     /// All tiles of a panel.
+    #[allow(clippy::too_many_arguments)]
     unsafe fn panel(
         &self,
         a: *const u8,
         b: *const f32,
         c: *mut u8,
+        work: &mut Work,
         phase: &Phase,
         pixels: usize,
         panel: usize,
@@ -427,7 +487,7 @@ impl RowsPlan {
         // SAFETY: windows and outputs of the chunk's pixels.
         unsafe {
             let c = (c.add(first * stored), phase.outputs.as_slice());
-            self.blocks(a, b, c, phase, pixels, panel, store);
+            self.blocks(a, b, c, work, phase, pixels, panel, store);
         }
     }
 
@@ -438,7 +498,7 @@ impl RowsPlan {
         a: *const u8,
         b: *const f32,
         c: *mut u8,
-        sums: *mut f32,
+        work: &mut Work,
         phase: &Phase,
         pixels: usize,
         panel: usize,
@@ -447,8 +507,9 @@ impl RowsPlan {
         let columns = self.width(panel).min(self.columns - first);
         // SAFETY: windows and outputs of the chunk's pixels; the sums hold a row of the panel for each.
         unsafe {
+            let sums = work.sums;
             let rows = (sums.cast(), self.sum_places.as_slice());
-            self.blocks(a, b, rows, phase, pixels, panel, Store::F32);
+            self.blocks(a, b, rows, work, phase, pixels, panel, Store::F32);
             for (p, output) in phase.outputs.iter().enumerate().take(pixels) {
                 let to = c.add(*output).cast::<u16>().add(first);
                 self.moves
@@ -464,6 +525,7 @@ impl RowsPlan {
         a: *const u8,
         mut b: *const f32,
         (c, places): (*mut u8, &[usize]),
+        work: &mut Work,
         phase: &Phase,
         pixels: usize,
         panel: usize,
@@ -473,17 +535,39 @@ impl RowsPlan {
         let kernels = self.kernels.panel(wide);
         let columns = kernels.width.min(self.columns - first);
         let (inputs, places) = (&phase.inputs[..pixels], &places[..pixels]);
+        let tiles = pixels.div_ceil(kernels.tiles.len()) * phase.blocks.len();
+        let bytes = 4 * kernels.width * phase.words();
+        let mut panel = Fetch::new(b.wrapping_byte_add(bytes).cast(), bytes, tiles);
         for (j, block) in phase.blocks.iter().enumerate() {
             let store = if j > 0 { Store::Add } else { store };
-            let tile = Tile { columns, store };
+            let last = j + 1 == phase.blocks.len();
+            let tile = Tile {
+                columns,
+                store,
+                twin: if last { work.twin } else { 0 },
+            };
             for (at, size) in kernels.cut(pixels) {
                 let rows = (a, inputs[at..].as_ptr());
                 let outputs = (c, places[at..].as_ptr());
                 // SAFETY: the caller's; the tables have a place for each of the tile's rows.
                 unsafe { (size.rows)(rows, &block.segments, b, outputs, tile) }
+                work.ahead.turn();
+                panel.turn();
             }
             // SAFETY: the panel has a row for each word of its blocks.
             b = unsafe { b.add(block.words * kernels.width) };
         }
     }
+}
+
+/// A unit's working memory, and where its outputs go.
+struct Work {
+    /// A panel's sums.
+    sums: *mut f32,
+    /// The chunk's first output, of the first group.
+    place: *mut u8,
+    /// Bytes from there to the same place of the result, if it goes there as well; else 0.
+    twin: isize,
+    /// What an epilogue reads beside.
+    ahead: Fetches,
 }

@@ -35,6 +35,8 @@ pub struct Tile {
     /// Columns that exist; the rest of the vectors is dropped.
     pub columns: usize,
     pub store: Store,
+    /// Bytes from C to where what it then holds goes as well, past the caches; 0 for nowhere.
+    pub twin: isize,
 }
 
 /// Rows of a tile: a place, and how many bytes each row is from there.

@@ -45,20 +45,33 @@ unsafe fn put<V: Words, const M: usize, const N: usize>(
                     acc[m][v].store(spill.as_mut_ptr().add(v * V::LANES));
                 });
                 put_part(&spill, c(m), tile);
+                if tile.twin != 0 {
+                    copy_part(c(m), tile);
+                }
             });
             return;
         }
         match tile.store {
             Store::F32 => {
                 unroll!(m < M => {
-                    unroll!(v < N => { acc[m][v].store(c(m).cast::<f32>().add(v * V::LANES)); });
+                    unroll!(v < N => {
+                        let p = c(m).cast::<f32>().add(v * V::LANES);
+                        acc[m][v].store(p);
+                        if tile.twin != 0 {
+                            acc[m][v].stream(p.wrapping_byte_offset(tile.twin));
+                        }
+                    });
                 });
             }
             Store::Add => {
                 unroll!(m < M => {
                     unroll!(v < N => {
                         let p = c(m).cast::<f32>().add(v * V::LANES);
-                        V::load(p).add(acc[m][v]).store(p);
+                        let sum = V::load(p).add(acc[m][v]);
+                        sum.store(p);
+                        if tile.twin != 0 {
+                            sum.stream(p.wrapping_byte_offset(tile.twin));
+                        }
                     });
                 });
             }
@@ -70,6 +83,13 @@ unsafe fn put<V: Words, const M: usize, const N: usize>(
             Store::Bf16 => {
                 unroll!(m < M => {
                     unroll!(v < N => { acc[m][v].store_bf16(c(m).cast::<u16>().add(v * V::LANES)); });
+                    if tile.twin != 0 {
+                        if N == 2 {
+                            acc[m][0].stream_bf16(acc[m][1], c(m).cast::<u16>().wrapping_byte_offset(tile.twin));
+                        } else {
+                            copy_part(c(m), tile);
+                        }
+                    }
                 });
             }
             Store::StreamBf16 => {
@@ -92,6 +112,19 @@ unsafe fn put_part(row: &[f32; MAX_WIDTH], c: *mut u8, tile: Tile) {
                 Store::Bf16 | Store::StreamBf16 => *c.cast::<u16>().add(i) = narrow(*value),
             }
         }
+    }
+}
+
+/// Copies a row that has been put to where it goes as well.
+#[inline(never)]
+unsafe fn copy_part(c: *mut u8, tile: Tile) {
+    let bytes = match tile.store {
+        Store::F32 | Store::Add | Store::Stream => 4,
+        Store::Bf16 | Store::StreamBf16 => 2,
+    };
+    // SAFETY: both rows are good for the tile's columns.
+    unsafe {
+        std::ptr::copy_nonoverlapping(c, c.wrapping_offset(tile.twin), tile.columns * bytes);
     }
 }
 

@@ -9,6 +9,9 @@ const PIXELS: usize = 512;
 const FEW_PIXELS: usize = 64;
 /// Chunks that keep the threads of a machine evenly busy.
 const CHUNKS: usize = 16;
+/// Words of a chunk's outputs, and of what is read beside them, that stay in the second-level cache until an epilogue has
+/// used them.
+const KEPT_LIMIT: usize = 128 * 1024;
 
 /// Images of `height` × `width` × `channels`, which may be every few pixels of larger ones.
 #[derive(Clone, Copy, Debug)]
@@ -126,18 +129,24 @@ pub struct Chunk {
 }
 
 impl Chunks {
-    /// Chooses by shape: `window` gives the words of scratch that some rows of an image need; a band is a multiple of `multiple`.
+    /// Chooses by shape: `window` gives the words of scratch that some rows of an image need; a band is a multiple of
+    /// `multiple`; `kept` are the words of an output pixel that are to stay in the cache, 0 for none.
     pub fn choose(
         images: usize,
         rows: usize,
         row_pixels: usize,
         multiple: usize,
+        kept: usize,
         window: impl Fn(usize) -> usize,
     ) -> Chunks {
         let pixels = rows * row_pixels;
         let few = images * pixels <= FEW_PIXELS;
-        if window(rows) <= WINDOW_LIMIT && pixels <= 4 * PIXELS && (images >= CHUNKS || few) {
-            let most = (WINDOW_LIMIT / window(rows)).min(PIXELS.div_ceil(pixels));
+        let room = KEPT_LIMIT.checked_div(kept).unwrap_or(usize::MAX);
+        let fits = |pixels: usize| pixels <= room.min(4 * PIXELS);
+        if window(rows) <= WINDOW_LIMIT && fits(pixels) && (images >= CHUNKS || few) {
+            let most = (WINDOW_LIMIT / window(rows))
+                .min(PIXELS.div_ceil(pixels))
+                .min(room / pixels);
             let even = (images / CHUNKS).max(FEW_PIXELS.div_ceil(pixels));
             let group = most.min(even).clamp(1, images);
             return Chunks {
@@ -152,7 +161,7 @@ impl Chunks {
             .div_ceil(wanted)
             .max(FEW_PIXELS.div_ceil(row_pixels))
             .next_multiple_of(multiple);
-        while band > multiple && (window(band) > WINDOW_LIMIT || band * row_pixels > 4 * PIXELS) {
+        while band > multiple && (window(band) > WINDOW_LIMIT || !fits(band * row_pixels)) {
             band = (band / 2).next_multiple_of(multiple).min(band - multiple);
         }
         Chunks {
@@ -351,6 +360,26 @@ impl Windows {
             }
         }
         scratch
+    }
+
+    /// The bytes of the input that a chunk's windows are, where they are read where they stand and follow each other: their
+    /// place and how many.
+    pub fn span(&self, chunk: Chunk) -> Option<(usize, usize)> {
+        let Image {
+            height,
+            width,
+            channels,
+            pixel,
+            row,
+            len,
+        } = self.image;
+        let dense = pixel == channels && row == width * channels && len == height * row;
+        let rows = self.vertical.extent(chunk.rows);
+        (self.direct && dense && self.vertical.low == 0).then(|| {
+            let first = chunk.image * len + self.vertical.origin(chunk.row) as usize * row;
+            let elements = (chunk.images - 1) * len + rows * row;
+            (first * self.bring.stored(), elements * self.bring.stored())
+        })
     }
 
     /// The element where the input's row begins that is at row `r` of the window of a chunk's image `i`; `None` for padding.

@@ -34,6 +34,7 @@ pub unsafe fn put(arena: *mut f32, element: Element, at: isize, value: f32) {
 pub struct Block<'a> {
     pub plan: &'a LoopPlan,
     pub arena: *mut f32,
+    pub piece: *mut f32,
     pub widen: WidenLoop,
     pub narrow: NarrowLoop,
     pub slots: *mut f32,
@@ -68,9 +69,10 @@ impl Block<'_> {
     }
 
     fn at(&self, place: &Place) -> isize {
-        let mut at = place.base;
+        let mut at = if place.of_piece { 0 } else { place.base };
         for (axis, stride) in place.strides.iter().enumerate() {
-            at += self.index[axis] as i64 * stride;
+            let first = if place.of_piece { self.lo[axis] } else { 0 };
+            at += (self.index[axis] - first) as i64 * stride;
         }
         at as isize
     }
@@ -84,13 +86,22 @@ impl Block<'_> {
         })
     }
 
+    /// Where a load's places are counted from.
+    fn origin(&self, load: usize) -> *mut f32 {
+        if self.plan.loads[load].of_piece {
+            self.piece
+        } else {
+            self.arena
+        }
+    }
+
     pub unsafe fn address(&self, src: Src) -> *mut f32 {
         // SAFETY: slots, scalars, loads and outputs are numbered by the plan.
         unsafe {
             match src {
                 Src::Slot(s) => self.slots.add(s * self.plan.block()),
                 Src::Scalar(s) => self.scalars.add(s),
-                Src::Load(l) => self.arena.offset(*self.loads.add(l)),
+                Src::Load(l) => self.origin(l).offset(*self.loads.add(l)),
                 Src::Output(j) => self.arena.offset(*self.outputs.add(j)),
             }
         }
@@ -144,7 +155,7 @@ impl Block<'_> {
                             });
                     *self.scalars.add(*dst) = if present {
                         let element = self.plan.loads[*load].element;
-                        get(self.arena, element, *self.loads.add(*load))
+                        get(self.origin(*load), element, *self.loads.add(*load))
                     } else {
                         0.0
                     };
@@ -214,7 +225,7 @@ impl Block<'_> {
             if sr.abs() < sl.abs() && r1 - r0 > 1 {
                 for l in l0..l1 {
                     for r in r0..r1 {
-                        *dst.add(r * lanes + l) = get(self.arena, element, at(r, l));
+                        *dst.add(r * lanes + l) = get(self.origin(load), element, at(r, l));
                     }
                 }
                 return;
@@ -223,19 +234,19 @@ impl Block<'_> {
                 return;
             }
             if sl == 1 && (r0, r1, l0, l1) == (0, rows, 0, lanes) && sr == lanes as isize {
-                return self.copy(dst, element, at(0, 0), rows * lanes);
+                return self.copy(dst, load, at(0, 0), rows * lanes);
             }
             for r in r0..r1 {
                 let row = dst.add(r * lanes);
                 match sl {
                     0 => {
-                        let value = get(self.arena, element, at(r, l0));
+                        let value = get(self.origin(load), element, at(r, l0));
                         std::slice::from_raw_parts_mut(row.add(l0), l1 - l0).fill(value);
                     }
-                    1 => self.copy(row.add(l0), element, at(r, l0), l1 - l0),
+                    1 => self.copy(row.add(l0), load, at(r, l0), l1 - l0),
                     _ => {
                         for l in l0..l1 {
-                            *row.add(l) = get(self.arena, element, at(r, l));
+                            *row.add(l) = get(self.origin(load), element, at(r, l));
                         }
                     }
                 }
@@ -243,15 +254,14 @@ impl Block<'_> {
         }
     }
 
-    /// Copies neighbouring elements of the arena into scratch.
-    unsafe fn copy(&self, dst: *mut f32, element: Element, at: isize, n: usize) {
-        // SAFETY: the caller's elements; scratch lies outside of the arena.
+    /// Copies neighbouring elements of a load into scratch.
+    unsafe fn copy(&self, dst: *mut f32, load: usize, at: isize, n: usize) {
+        let from = self.origin(load);
+        // SAFETY: the caller's elements; a slot meets neither the arena nor a piece.
         unsafe {
-            match element {
-                Element::F32 => {
-                    std::ptr::copy_nonoverlapping(self.arena.offset(at).cast_const(), dst, n)
-                }
-                Element::Bf16 => (self.widen)(dst, self.arena.cast::<u16>().offset(at), n),
+            match self.plan.loads[load].element {
+                Element::F32 => std::ptr::copy_nonoverlapping(from.offset(at).cast_const(), dst, n),
+                Element::Bf16 => (self.widen)(dst, from.cast::<u16>().offset(at), n),
             }
         }
     }

@@ -10,6 +10,10 @@ use sslc_compiler::kernels::ir::Element;
 /// The most points a block has.
 const MAX_BLOCK: usize = 1024;
 const MIN_BLOCK: usize = 512;
+/// Columns of a tall block, and the most points it has: merging deviations of few rows would cost more than they do. The
+/// block lies in a piece that is in the cache.
+const TALL_COLUMNS: usize = 64;
+const TALL_BLOCK: usize = 4096;
 /// Elements that a block's slots, loads and outputs may take together, so that they stay in the first-level cache.
 const BLOCK_BUDGET: usize = 5 * 1024;
 /// Elements of an output that goes past the caches: it would be gone from them before it is read again.
@@ -34,9 +38,15 @@ impl LoopPlan {
     }
 
     fn fitting(canon: &Canon, level: Level, pieces: Option<Pieces>) -> LoopPlan {
+        if pieces.is_some() && is_tall(canon) {
+            let plan = Builder::new(canon, level, (TALL_BLOCK, TALL_COLUMNS), pieces).build();
+            if plan.slots * TALL_BLOCK <= BLOCK_BUDGET {
+                return plan;
+            }
+        }
         let mut block = MAX_BLOCK;
         loop {
-            let plan = Builder::new(canon, level, block, pieces).build();
+            let plan = Builder::new(canon, level, (block, block), pieces).build();
             let pieces = plan.slots + plan.loads.len() + plan.writes.len();
             if pieces * block <= BLOCK_BUDGET || block <= MIN_BLOCK {
                 return plan;
@@ -44,6 +54,13 @@ impl LoopPlan {
             block /= 2;
         }
     }
+}
+
+/// Whether a kernel makes deviations of columns and reduces nothing else.
+fn is_tall(canon: &Canon) -> bool {
+    let columns = |o: &Output| o.reduced.iter().rev().copied().eq([false, true]);
+    let mut reductions = canon.outputs.iter().filter(|o| o.reduce.is_some());
+    reductions.clone().all(columns) && reductions.any(|o| o.reduce == Some(Reduce::Deviations))
 }
 
 /// Where an instruction's value stands, and how often it changes.
@@ -67,15 +84,21 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(canon: &'a Canon, level: Level, block: usize, pieces: Option<Pieces>) -> Builder<'a> {
+    /// For blocks of at most so many points and columns.
+    fn new(
+        canon: &'a Canon,
+        level: Level,
+        (block, columns): (usize, usize),
+        pieces: Option<Pieces>,
+    ) -> Builder<'a> {
         let rank = canon.sizes.len();
         let lane = rank - 1;
         let row = rank.checked_sub(2);
         let lane_size = canon.sizes[lane];
-        let lanes = lane_size.min(block);
+        let lanes = lane_size.min(columns);
         let rows = match row {
-            Some(row) if lane_size <= block => (block / lane_size).clamp(1, canon.sizes[row]),
-            _ => 1,
+            Some(row) => (block / lanes).clamp(1, canon.sizes[row]),
+            None => 1,
         };
         let lane_reduced = canon.outputs.iter().any(|o| o.reduced[lane]);
         // Lanes innermost where rows of several blocks are reduced, else rows, so that what belongs to a column is kept.
@@ -130,7 +153,9 @@ impl<'a> Builder<'a> {
         let depths: Vec<usize> = depends.iter().map(|d| self.depth(*d)).collect();
         self.find_last_uses();
         let mut direct = self.direct_outputs(&depths, &depends);
-        let streamed = self.canon.points() >= STREAMED;
+        let apart = |op: &Op| matches!(op, Op::Load(place) if place.of_piece);
+        let streamed =
+            self.canon.points() >= STREAMED || self.canon.body.iter().flatten().any(apart);
         let stream: Vec<bool> = (0..self.canon.outputs.len())
             .map(|j| streamed && direct.contains(&Some(j)))
             .collect();
@@ -250,6 +275,22 @@ impl<'a> Builder<'a> {
             && place.valid.iter().all(Option::is_none)
     }
 
+    /// Whether a load of f32 is read along rows by reductions of columns only: its rows need not follow each other.
+    fn only_reduced(&self, i: usize, place: &Place) -> bool {
+        let lane = self.plan.lane;
+        let mut outputs = self.canon.outputs.iter().filter(|o| o.value == i);
+        let mut users = self.canon.body.iter().flatten();
+        place.element == Element::F32
+            && place.strides[lane] == 1
+            && place.valid.iter().all(Option::is_none)
+            && outputs.all(|o| {
+                o.reduce.is_some()
+                    && !o.reduced[lane]
+                    && self.plan.row.is_some_and(|r| o.reduced[r])
+            })
+            && !users.any(|op| op.operands().any(|r| r == i))
+    }
+
     fn slot(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.plan.slots += 1;
@@ -286,7 +327,7 @@ impl<'a> Builder<'a> {
         let innermost = self.is_innermost(depth);
         let for_output = self.canon.outputs.iter().any(|o| o.value == i);
         let src = if in_block {
-            self.block_instruction(op, innermost, direct, for_output)
+            self.block_instruction(i, op, innermost, direct)
         } else {
             self.scalar_instruction(op)
         };
@@ -343,23 +384,24 @@ impl<'a> Builder<'a> {
 
     fn block_instruction(
         &mut self,
+        i: usize,
         op: &Op,
         innermost: bool,
         direct: Option<usize>,
-        for_output: bool,
     ) -> Src {
         let level = self.plan.level;
         if let Op::Load(place) = op {
             self.plan.loads.push(place.clone());
             let load = self.plan.loads.len() - 1;
             // What an output stores later must not be read from where another output is stored before.
-            let overwritten = for_output
+            let overwritten = self.canon.outputs.iter().any(|o| o.value == i)
                 && self
                     .canon
                     .outputs
                     .iter()
                     .any(|o| overlap(place, &o.to, &self.canon.sizes));
-            if self.contiguous(place) && !overwritten {
+            let in_place = self.contiguous(place) || self.only_reduced(i, place);
+            if in_place && !overwritten {
                 return Src::Load(load);
             }
             let slot = self.slot();

@@ -16,6 +16,8 @@ pub struct Place {
     pub base: i64,
     pub strides: Vec<i64>,
     pub valid: Vec<Option<(usize, usize)>>,
+    /// Whether it lies in the piece that a unit is given instead of the arena, counted from the unit's first point.
+    pub of_piece: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -124,6 +126,15 @@ impl Canon {
             sizes: kernel.shape.clone(),
             body,
             outputs,
+        }
+    }
+
+    /// Has the loads of these instructions read from the pieces that units are given.
+    pub fn read_pieces(&mut self, loads: impl Fn(usize) -> bool) {
+        for (i, op) in self.body.iter_mut().enumerate() {
+            if let Some(Op::Load(place)) = op {
+                place.of_piece = loads(i);
+            }
         }
     }
 
@@ -258,6 +269,7 @@ fn place(access: &Access, shape: &[usize], buffers: &[Buffer]) -> Place {
         base,
         strides: access.strides.clone(),
         valid,
+        of_piece: false,
     }
 }
 

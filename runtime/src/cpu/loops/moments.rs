@@ -1,5 +1,5 @@
-//! Deviations from a mean in one pass: each block is centred by its own mean, and blocks are merged in f64 by the formula
-//! of Chan, Golub and LeVeque (1983), eq. 1.5. So a large mean costs no digits, as it would in Σx² − n·mean².
+//! Deviations from a mean in one pass: each block is centred, and blocks are merged in f64 by the formula of
+//! Chan, Golub and LeVeque (1983), eq. 1.5. So a large mean costs no digits, as it would in Σx² − n·mean².
 
 use crate::cpu::level::leveled;
 
@@ -31,55 +31,56 @@ impl Moments {
     }
 }
 
-/// Adds a block to running results: (acc, distance of count, mean and deviations, acc stride, src, rows, lanes).
+/// Adds a block to running results: (acc, distance of count, mean and deviations, stride, src, rows, lanes). The stride is that
+/// of the source's rows where columns are reduced, of the results where rows are.
 pub type MomentLoop = unsafe fn(*mut f64, usize, usize, *const f32, usize, usize);
 
 /// Lanes a sum is split over.
 const LANES: usize = 16;
 
-/// Adds the `WIDTH` columns from `first` on.
+/// The mean of each of `WIDTH` columns.
+#[inline(always)]
+unsafe fn means<const WIDTH: usize>(src: *const f32, pitch: usize, rows: usize) -> [f32; WIDTH] {
+    let mut sums = [0.0f32; WIDTH];
+    for r in 0..rows {
+        for (i, s) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's block.
+            *s += unsafe { *src.add(r * pitch + i) };
+        }
+    }
+    sums.map(|s| s / rows as f32)
+}
+
+/// Adds `WIDTH` columns.
+///
+/// The first block is centred by its own mean, others by the mean so far: where theirs is far from that, so far that digits
+/// are lost, the distance itself makes up the deviations.
 #[inline(always)]
 unsafe fn some_columns<const WIDTH: usize>(
     acc: *mut f64,
     len: usize,
+    pitch: usize,
     src: *const f32,
     rows: usize,
-    lanes: usize,
 ) {
-    // SAFETY: the caller's block has `rows` rows of `lanes` elements, and as many results as columns.
+    // SAFETY: the caller's block has `rows` rows of so many elements, and as many results as columns.
     unsafe {
-        let mut sums = [[0.0f32; WIDTH]; 2];
+        let before = *acc;
+        let centres: [f32; WIDTH] = if before == 0.0 {
+            means(src, pitch, rows)
+        } else {
+            std::array::from_fn(|i| *acc.add(len + i) as f32)
+        };
+        // Σ(v − c)² − (Σ(v − c))²/n is the same for any c.
+        let mut squares = [[0.0f32; WIDTH]; 2];
+        let mut rests = [[0.0f32; WIDTH]; 2];
         let whole = rows / 2 * 2;
         let mut r = 0;
         while r < whole {
-            for (k, sums) in sums.iter_mut().enumerate() {
-                let row = src.add((r + k) * lanes);
-                for (i, s) in sums.iter_mut().enumerate() {
-                    *s += *row.add(i);
-                }
-            }
-            r += 2;
-        }
-        if whole < rows {
-            let row = src.add(whole * lanes);
-            for (i, s) in sums[0].iter_mut().enumerate() {
-                *s += *row.add(i);
-            }
-        }
-        let scale = 1.0 / rows as f32;
-        let mut means = [0.0f32; WIDTH];
-        for (i, m) in means.iter_mut().enumerate() {
-            *m = (sums[0][i] + sums[1][i]) * scale;
-        }
-        // What rounding of the mean leaves is taken off again: Σ(v − m)² − (Σ(v − m))²/n is exact for any m.
-        let mut squares = [[0.0f32; WIDTH]; 2];
-        let mut rests = [[0.0f32; WIDTH]; 2];
-        r = 0;
-        while r < whole {
             for k in 0..2 {
-                let row = src.add((r + k) * lanes);
+                let row = src.add((r + k) * pitch);
                 for i in 0..WIDTH {
-                    let d = *row.add(i) - means[i];
+                    let d = *row.add(i) - centres[i];
                     rests[k][i] += d;
                     squares[k][i] += d * d;
                 }
@@ -87,22 +88,23 @@ unsafe fn some_columns<const WIDTH: usize>(
             r += 2;
         }
         if whole < rows {
-            let row = src.add(whole * lanes);
+            let row = src.add(whole * pitch);
             for i in 0..WIDTH {
-                let d = *row.add(i) - means[i];
+                let d = *row.add(i) - centres[i];
                 rests[0][i] += d;
                 squares[0][i] += d * d;
             }
         }
-        let before = *acc;
+        let scale = 1.0 / rows as f64;
         let count = before + rows as f64;
         let share = rows as f64 / count;
         let both = before * share;
         for i in 0..WIDTH {
-            let rest = f64::from(rests[0][i] + rests[1][i]) / rows as f64;
-            let square = f64::from(squares[0][i] + squares[1][i]) - rest * rest * rows as f64;
+            let sum = f64::from(rests[0][i] + rests[1][i]);
+            let rest = sum * scale;
+            let square = f64::from(squares[0][i] + squares[1][i]) - sum * rest;
             let mean = acc.add(len + i);
-            let difference = f64::from(means[i]) + rest - *mean;
+            let difference = f64::from(centres[i]) + rest - *mean;
             *acc.add(i) = count;
             *mean += difference * share;
             *acc.add(2 * len + i) += square + difference * difference * both;
@@ -111,15 +113,15 @@ unsafe fn some_columns<const WIDTH: usize>(
 }
 
 leveled! {
-    /// Deviations of each column; all columns have seen the same number of points, and the stride is not used.
-    pub fn column_deviations(acc: *mut f64, len: usize, _stride: usize, src: *const f32, rows: usize, lanes: usize) {
+    /// Deviations of each column; all columns have seen the same number of points.
+    pub fn column_deviations(acc: *mut f64, len: usize, pitch: usize, src: *const f32, rows: usize, lanes: usize) {
         let mut l = 0;
         while l + LANES <= lanes {
-            some_columns::<LANES>(acc.add(l), len, src.add(l), rows, lanes);
+            some_columns::<LANES>(acc.add(l), len, pitch, src.add(l), rows);
             l += LANES;
         }
         while l < lanes {
-            some_columns::<1>(acc.add(l), len, src.add(l), rows, lanes);
+            some_columns::<1>(acc.add(l), len, pitch, src.add(l), rows);
             l += 1;
         }
     }

@@ -220,23 +220,23 @@ pub fn binary_scalar(op: Binary, x: f32, y: f32) -> f32 {
 /// Lanes a sum is split over.
 const LANES: usize = 16;
 
-/// Sums of `WIDTH` neighbouring columns, four rows at a time: `acc[l] += Σ_r src[r·lanes + l]`.
+/// Sums of `WIDTH` neighbouring columns, four rows at a time: `acc[l] += Σ_r src[r·pitch + l]`.
 #[inline(always)]
 unsafe fn some_column_sums<const WIDTH: usize>(
     acc: *mut f64,
     src: *const f32,
+    pitch: usize,
     rows: usize,
-    lanes: usize,
 ) {
     const ROWS: usize = 4;
-    // SAFETY: the caller's block has `rows` rows of `lanes` elements, and as many accumulators as columns.
+    // SAFETY: the caller's block has `rows` rows of so many elements, and as many accumulators as columns.
     unsafe {
         let mut sums = [[0.0f32; WIDTH]; ROWS];
         let whole = rows / ROWS * ROWS;
         let mut r = 0;
         while r < whole {
             for (k, sums) in sums.iter_mut().enumerate() {
-                let row = src.add((r + k) * lanes);
+                let row = src.add((r + k) * pitch);
                 for (i, s) in sums.iter_mut().enumerate() {
                     *s += *row.add(i);
                 }
@@ -244,7 +244,7 @@ unsafe fn some_column_sums<const WIDTH: usize>(
             r += ROWS;
         }
         while r < rows {
-            let row = src.add(r * lanes);
+            let row = src.add(r * pitch);
             for (i, s) in sums[0].iter_mut().enumerate() {
                 *s += *row.add(i);
             }
@@ -258,8 +258,8 @@ unsafe fn some_column_sums<const WIDTH: usize>(
 }
 
 leveled! {
-    /// Column sums: `acc[l] += Σ_r src[r·lanes + l]`, (acc, src, rows, lanes). Four partial sums of rows in f32, the total in f64.
-    pub fn column_sums(acc: *mut f64, src: *const f32, rows: usize, lanes: usize) {
+    /// Column sums: `acc[l] += Σ_r src[r·pitch + l]`, (acc, src, pitch, rows, lanes). Four partial sums of rows in f32, the total in f64.
+    pub fn column_sums(acc: *mut f64, src: *const f32, pitch: usize, rows: usize, lanes: usize) {
         if rows == 1 {
             for l in 0..lanes {
                 *acc.add(l) += f64::from(*src.add(l));
@@ -268,22 +268,22 @@ leveled! {
         }
         let mut l = 0;
         while l + LANES <= lanes {
-            some_column_sums::<LANES>(acc.add(l), src.add(l), rows, lanes);
+            some_column_sums::<LANES>(acc.add(l), src.add(l), pitch, rows);
             l += LANES;
         }
         while l < lanes {
-            some_column_sums::<1>(acc.add(l), src.add(l), rows, lanes);
+            some_column_sums::<1>(acc.add(l), src.add(l), pitch, rows);
             l += 1;
         }
     }
 }
 
 leveled! {
-    /// Column maxima, NaN ignored: (acc, src, rows, lanes).
-    pub fn column_maxima(acc: *mut f64, src: *const f32, rows: usize, lanes: usize) {
+    /// Column maxima, NaN ignored: (acc, src, pitch, rows, lanes).
+    pub fn column_maxima(acc: *mut f64, src: *const f32, pitch: usize, rows: usize, lanes: usize) {
         for r in 0..rows {
             for l in 0..lanes {
-                let v = f64::from(*src.add(r * lanes + l));
+                let v = f64::from(*src.add(r * pitch + l));
                 let a = *acc.add(l);
                 *acc.add(l) = if a < v { v } else { a };
             }
@@ -414,7 +414,7 @@ pub fn fence() {
     }
 }
 
-/// A reduction over the rows of a block: (acc, src, rows, lanes).
-pub type ColumnLoop = unsafe fn(*mut f64, *const f32, usize, usize);
+/// A reduction over the rows of a block: (acc, src, stride of rows, rows, lanes).
+pub type ColumnLoop = unsafe fn(*mut f64, *const f32, usize, usize, usize);
 /// A reduction over the lanes of a block: (acc, acc stride, src, rows, lanes).
 pub type RowLoop = unsafe fn(*mut f64, usize, *const f32, usize, usize);

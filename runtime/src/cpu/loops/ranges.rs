@@ -28,6 +28,9 @@ fn bytes(place: &Place, sizes: &[usize]) -> Option<(i128, i128)> {
 
 /// Whether the ranges of two accesses meet.
 pub fn overlap(a: &Place, b: &Place, sizes: &[usize]) -> bool {
+    if a.of_piece != b.of_piece {
+        return false;
+    }
     match (bytes(a, sizes), bytes(b, sizes)) {
         (Some((a0, a1)), Some((b0, b1))) => a0 <= b1 && b0 <= a1,
         _ => false,
@@ -148,6 +151,7 @@ mod tests {
             base,
             strides: strides.to_vec(),
             valid: vec![None; strides.len()],
+            of_piece: false,
         }
     }
 

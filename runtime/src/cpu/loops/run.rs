@@ -82,6 +82,7 @@ impl LoopRunner {
                     partials.get().cast(),
                     unit,
                     range,
+                    std::ptr::null_mut(),
                 )
             }
         });
@@ -103,7 +104,7 @@ impl LoopRunner {
     /// Runs one unit over a range of the axis that units share out: its own, or where units are pieces the piece.
     ///
     /// # Safety
-    /// As for [`run`](Self::run), with a thread's scratch.
+    /// As for [`run`](Self::run), with a thread's scratch; `piece` holds what the plan reads of it.
     pub unsafe fn unit(
         &self,
         arena: *mut f32,
@@ -111,6 +112,7 @@ impl LoopRunner {
         partials: *mut f64,
         unit: usize,
         range: Range<usize>,
+        piece: *mut f32,
     ) {
         let p = &self.plan;
         // SAFETY: the scratch was measured by the same carving; see `run` for the rest.
@@ -130,6 +132,7 @@ impl LoopRunner {
             let mut block = Block {
                 plan: p,
                 arena,
+                piece,
                 widen: self.widen,
                 narrow: self.narrow,
                 slots,
@@ -187,7 +190,7 @@ impl LoopRunner {
                             (self.stream)(block.address(Src::Output(j)), value, n);
                         }
                         WriteKind::Store => block.store(j, &write.to, value),
-                        WriteKind::Reduce(a) => self.reduce(block, a, value),
+                        WriteKind::Reduce(a) => self.reduce(block, a, write.value),
                     }
                 }
             }
@@ -208,7 +211,14 @@ impl LoopRunner {
         }
     }
 
-    unsafe fn reduce(&self, block: &Block<'_>, a: &Accumulator, value: *const f32) {
+    unsafe fn reduce(&self, block: &Block<'_>, a: &Accumulator, value: Src) {
+        // Rows of a load need not follow each other where columns are reduced.
+        let pitch = match (value, self.plan.row) {
+            (Src::Load(l), Some(row)) => self.plan.loads[l].strides[row] as usize,
+            _ => block.lanes,
+        };
+        // SAFETY: the plan's operand.
+        let value = unsafe { block.address(value).cast_const() };
         let mut at = a.offset;
         for axis in 0..self.plan.sizes.len() {
             at += (block.index[axis] - block.lo[axis]) * a.strides[axis];
@@ -217,7 +227,7 @@ impl LoopRunner {
         let row_stride = self.plan.row.map_or(0, |row| a.strides[row]);
         if a.reduce == Reduce::Deviations {
             // SAFETY: as below.
-            return unsafe { self.deviations(block, a, at, row_stride, value) };
+            return unsafe { self.deviations(block, a, at, row_stride, (value, pitch)) };
         }
         let (column, row): (ColumnLoop, RowLoop) = match a.reduce {
             Reduce::Max => (self.column_maxima, self.row_maxima),
@@ -228,8 +238,8 @@ impl LoopRunner {
         unsafe {
             let acc = block.accumulators.add(at);
             match (a.rows_reduced, a.lanes_reduced) {
-                (true, false) => column(acc, value, rows, lanes),
-                (false, false) => column(acc, value, 1, rows * lanes),
+                (true, false) => column(acc, value, pitch, rows, lanes),
+                (false, false) => column(acc, value, 0, 1, rows * lanes),
                 (false, true) => row(acc, row_stride, value, rows, lanes),
                 (true, true) => row(acc, 0, value, 1, rows * lanes),
             }
@@ -243,14 +253,14 @@ impl LoopRunner {
         a: &Accumulator,
         at: usize,
         row_stride: usize,
-        value: *const f32,
+        (value, pitch): (*const f32, usize),
     ) {
         let (rows, lanes) = (block.rows, block.lanes);
         // SAFETY: see `reduce`; all numbers of the results lie `a.len` apart.
         unsafe {
             let acc = block.accumulators.add(at);
             match (a.rows_reduced, a.lanes_reduced) {
-                (true, false) => (self.column_deviations)(acc, a.len, 0, value, rows, lanes),
+                (true, false) => (self.column_deviations)(acc, a.len, pitch, value, rows, lanes),
                 (false, false) => {
                     (self.column_deviations)(acc, a.len, 0, value, 1, rows * lanes);
                 }

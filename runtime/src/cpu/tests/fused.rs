@@ -2,8 +2,8 @@
 
 use super::{Bench, Draw, bits};
 use sslc_compiler::kernels::ir::{
-    Access, Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Fused, Inst, KernelKind,
-    LoopKernel, LoopOutput,
+    Access, Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Element, Fused, Inst,
+    KernelKind, LoopKernel, LoopOutput,
 };
 
 fn access(buffer: BufferId, strides: [usize; 2]) -> Access {
@@ -77,7 +77,15 @@ fn hold(draw: &mut Draw, mut bench: Bench, contraction: Contraction, name: &str)
         contraction,
         epilogue: epilogue.clone(),
     }));
+    let result = result.0 as usize;
     for ((level, got), (_, want)) in bench.run_all().into_iter().zip(apart.run_all()) {
+        let kept = result..=result;
+        assert_eq!(
+            bits(&got[kept.clone()]),
+            bits(&want[kept]),
+            "{name}, {}",
+            level.name()
+        );
         for output in &epilogue.outputs {
             let id = output.to.buffer.0 as usize;
             let (got, want) = (&got[id..=id], &want[id..=id]);
@@ -187,5 +195,72 @@ fn products_with_epilogues() {
             let name = format!("{batch} × [{m}, {k}] [{k}, {n}], {ta} {tb}");
             hold(&mut draw, bench, product, &name);
         }
+    }
+}
+
+/// Results that would go past the caches: their pieces are made apart.
+#[test]
+fn large_results_with_epilogues() {
+    let mut draw = Draw::new(33);
+    let cases = [
+        // images, size, channels in and out, kernel, stride, whether it is the input's gradient; how it is stored
+        (4, 30, 3, 32, 1, 1, false, Element::F32),
+        (4, 30, 3, 64, 1, 1, false, Element::F32),
+        (4, 30, 3, 32, 1, 1, false, Element::Bf16),
+        (2, 12, 520, 256, 1, 1, false, Element::F32),
+        (2, 12, 520, 256, 1, 1, false, Element::Bf16),
+        (4, 30, 32, 4, 1, 2, true, Element::F32),
+        (4, 30, 32, 4, 1, 2, true, Element::Bf16),
+        (4, 31, 2, 64, 3, 1, false, Element::F32),
+        (4, 31, 64, 2, 3, 1, true, Element::F32),
+        (4, 31, 64, 2, 3, 1, true, Element::Bf16),
+    ];
+    for (n, h, c, k, kernel, stride, gradient, element) in cases {
+        let padding = kernel / 2;
+        let out = (h + 2 * padding - kernel) / stride + 1;
+        let shape = ConvShape {
+            n,
+            h,
+            w: h,
+            c,
+            k,
+            oh: out,
+            ow: out,
+            kernel,
+            stride,
+            padding,
+            groups: 1,
+        };
+        let algorithm = match kernel {
+            3 => Algorithm::Winograd,
+            _ => Algorithm::Direct,
+        };
+        let mut bench = Bench::default();
+        let (from, to) = match gradient {
+            true => (shape.y_len(), shape.x_len()),
+            false => (shape.x_len(), shape.y_len()),
+        };
+        let operand = bench.buffer_of(element, draw.numbers(from));
+        let w = bench.buffer_of(element, draw.numbers(shape.w_len()));
+        let result = bench.buffer_of(element, vec![f32::NAN; to]);
+        let contraction = if gradient {
+            Contraction::ConvInputGrad {
+                dy: operand,
+                w,
+                dx: result,
+                shape,
+                algorithm,
+            }
+        } else {
+            Contraction::Conv {
+                x: operand,
+                w,
+                y: result,
+                shape,
+                algorithm,
+            }
+        };
+        let name = format!("{} {shape:?} {}", algorithm.name(), element.name());
+        hold(&mut draw, bench, contraction, &name);
     }
 }

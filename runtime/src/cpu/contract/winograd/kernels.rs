@@ -32,6 +32,8 @@ pub struct Pixels {
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs {
     pub first: *mut u8,
+    /// Bytes from there to where they go as well, past the caches; 0 for nowhere. As for `stream`.
+    pub twin: isize,
     /// Elements from one row, and from one column, to the next.
     pub row_pitch: usize,
     pub column_pitch: usize,
@@ -246,6 +248,12 @@ unsafe fn output_tile<V: Vector, R: Results<V>, const P: usize, const T: usize>(
                 output_vector(transform, sums, point, |i, j, v| {
                     R::stream(v, at(i, j, c));
                 });
+            } else if whole && to.twin != 0 {
+                output_vector(transform, sums, point, |i, j, v| {
+                    let at = at(i, j, c);
+                    R::put(v, at);
+                    R::stream(v, at.wrapping_byte_offset(to.twin));
+                });
             } else if whole {
                 output_vector(transform, sums, point, |i, j, v| R::put(v, at(i, j, c)));
             } else {
@@ -255,6 +263,9 @@ unsafe fn output_tile<V: Vector, R: Results<V>, const P: usize, const T: usize>(
                             R::stream(v, at(i, j, c));
                         } else {
                             R::put(v, at(i, j, c));
+                            if to.twin != 0 {
+                                R::stream(v, at(i, j, c).wrapping_byte_offset(to.twin));
+                            }
                         }
                     }
                 });

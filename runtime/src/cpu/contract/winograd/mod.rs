@@ -7,10 +7,8 @@
 //! - [`forms`]: f32 and bf16 in tensors and in the domain.
 //! - [`kernels`]: both axes of a tile, for each level. [`product`]: the register tiles of the products.
 //! - [`blocks`]: how tiles are cut into blocks.
-//! - [`ahead`]: fetching what comes next.
 //! - [`plan`]: convolution and its input gradient.
 //! - [`filter_grad`]: the filter's gradient.
-mod ahead;
 mod blocks;
 mod filter_grad;
 mod forms;

@@ -4,12 +4,12 @@
 //! and each panel's sums are brought back while they are in the cache. Where the filter is much and the tiles are few, panels are
 //! the units of work instead: each brings its part of the filter into the domain and goes over the tiles of all blocks.
 
-use super::ahead::Ahead;
 use super::blocks::{Block, Blocks};
 use super::kernels::{Kernels, Outputs, Pixels};
 use super::product::Products;
 use super::{Arithmetic, Scheme, TAPS};
-use crate::cpu::contract::After;
+use crate::cpu::contract::fetch::{Fetch, Fetches};
+use crate::cpu::contract::piece::{Epilogue, Lie, Piece};
 use crate::cpu::level::Features;
 use crate::cpu::loops::plan::Pieces;
 use crate::cpu::pool::Pool;
@@ -25,8 +25,8 @@ const FEWEST_TILES: usize = 24;
 const SMALL_FILTER: usize = 160 * 1024;
 /// Blocks that keep the threads of a machine evenly busy.
 const UNITS: usize = 16;
-/// Outputs of so many bytes go past the caches.
-const STREAMED: usize = 12 << 20;
+/// Outputs of so many bytes go past the caches; tests take small ones for large.
+const STREAMED: usize = if cfg!(test) { 64 << 10 } else { 12 << 20 };
 /// Input channels of a panel that are brought into the domain together.
 const FILTER_ROWS: usize = 32;
 /// Elements of a cache line: it sets apart rows that would fall on the same places of a cache.
@@ -89,6 +89,8 @@ pub struct WinogradPlan {
     tile_pitch: usize,
     point_pitch: usize,
     stream: bool,
+    /// How pieces lie.
+    lie: Lie,
 }
 
 impl WinogradPlan {
@@ -155,6 +157,7 @@ impl WinogradPlan {
             tile_pitch,
             point_pitch,
             stream: outputs * convolution.result.bytes() >= STREAMED && outer.is_multiple_of(LINE),
+            lie: Lie::InPlace,
             blocks,
             convolution,
         }
@@ -217,6 +220,17 @@ impl WinogradPlan {
             } else {
                 0
             }),
+            piece: carver.f32(self.piece_words()),
+        }
+    }
+
+    /// Words of scratch for a piece that lies apart.
+    fn piece_words(&self) -> usize {
+        let longest = self.pieces().map_or(0, |p| p.longest);
+        if self.lie.is_apart() {
+            (longest * self.pixel_bytes()).div_ceil(4)
+        } else {
+            0
         }
     }
 
@@ -239,9 +253,18 @@ impl WinogradPlan {
         first..first + block.images * rows * width
     }
 
-    /// Outputs that are read again at once stay in the caches.
-    pub fn keep_in_cache(&mut self) {
+    /// See [`ContractionPlan::lay_pieces`](crate::cpu::contract::ContractionPlan::lay_pieces).
+    pub fn lay_pieces(&mut self, kept: bool) -> Lie {
+        if self.stream {
+            self.lie = Lie::Apart { kept };
+        }
         self.stream = false;
+        self.lie
+    }
+
+    /// Bytes of a pixel of the result.
+    fn pixel_bytes(&self) -> usize {
+        self.convolution.outer * self.convolution.result.bytes()
     }
 
     /// Runs it; see [`ContractionPlan::run`](crate::cpu::contract::ContractionPlan::run).
@@ -255,7 +278,7 @@ impl WinogradPlan {
         arena: Pointer,
         threads: &[Pointer],
         shared: Pointer,
-        after: &After,
+        epilogue: Epilogue,
     ) {
         let scratch = |thread: usize| self.scratch(&mut Carver::new(threads[thread].get()));
         let panel_place = |p: usize| shared.get().wrapping_add(p * self.panel_len());
@@ -285,7 +308,20 @@ impl WinogradPlan {
                     // SAFETY: blocks write disjoint outputs; a thread has its own scratch.
                     unsafe {
                         self.bring(arena.get(), block, scratch.domain, &scratch);
-                        let mut ahead = self.ahead(arena.get(), unit + stride);
+                        let arena = arena.get();
+                        let rows = self.piece(block);
+                        let result = self.result(arena);
+                        let to = if self.lie.is_apart() {
+                            let before = rows.start * self.pixel_bytes();
+                            scratch.piece.cast::<u8>().wrapping_sub(before)
+                        } else {
+                            result
+                        };
+                        let to = (to, self.lie.twin(to, result));
+                        let mut ahead = self.ahead(arena, unit + stride);
+                        let turns = self.points() * self.panels.len();
+                        let beside = epilogue.beside.iter().map(|b| b.part(arena, &rows));
+                        let mut beside = Fetches::new(beside, turns);
                         for (p, panel) in self.panels.iter().enumerate() {
                             let sums = scratch.sums;
                             self.multiply(
@@ -293,13 +329,21 @@ impl WinogradPlan {
                                 block,
                                 *panel,
                                 sums,
-                                &mut ahead,
+                                || {
+                                    ahead.turn();
+                                    beside.turn();
+                                },
                             );
-                            self.store(arena.get(), block, *panel, sums);
+                            self.store(to, block, *panel, sums);
                         }
+                        self.finish();
+                        (epilogue.after)(&Piece {
+                            thread,
+                            number: unit,
+                            place: to.0.wrapping_add(rows.start * self.pixel_bytes()).cast(),
+                            rows,
+                        });
                     }
-                    self.finish();
-                    after(thread, unit, self.piece(block));
                 });
             }
             Order::Panels => {
@@ -326,9 +370,10 @@ impl WinogradPlan {
                                 block,
                                 panel,
                                 sums,
-                                &mut Ahead::none(),
+                                || {},
                             );
-                            self.store(arena.get(), block, panel, sums);
+                            let to = (self.result(arena.get()), 0);
+                            self.store(to, block, panel, sums);
                         }
                     }
                     self.finish();
@@ -339,7 +384,7 @@ impl WinogradPlan {
 
     /// Orders streamed stores before what other threads do after the unit.
     fn finish(&self) {
-        if self.stream {
+        if self.stream || self.lie.is_apart() {
             crate::cpu::loops::fence();
         }
     }
@@ -458,9 +503,9 @@ impl WinogradPlan {
     }
 
     /// What a block reads, in as many turns as its products have points.
-    fn ahead(&self, arena: *const f32, unit: usize) -> Ahead {
+    fn ahead(&self, arena: *const f32, unit: usize) -> Fetch {
         if unit >= self.blocks.len() {
-            return Ahead::none();
+            return Fetch::none();
         }
         let Convolution {
             scheme,
@@ -480,7 +525,7 @@ impl WinogradPlan {
         let bytes = operands.bytes();
         let begin = arena.wrapping_add(input).cast::<u8>();
         let begin = begin.wrapping_add((block.image * height + first) * row_len * bytes);
-        Ahead::new(begin, elements * bytes, self.points() * self.panels.len())
+        Fetch::new(begin, elements * bytes, self.points() * self.panels.len())
     }
 
     /// The sums of products of a block and a panel, at every point.
@@ -490,7 +535,7 @@ impl WinogradPlan {
         block: Block,
         panel: Panel,
         sums: *mut f32,
-        ahead: &mut Ahead,
+        mut between: impl FnMut(),
     ) {
         let (tiles, pitch) = (block.tiles(), self.filter_pitch(panel));
         for point in 0..self.points() {
@@ -505,15 +550,26 @@ impl WinogradPlan {
                     sums.add(point * self.sums_pitch()),
                 );
             }
-            ahead.turn();
+            between();
         }
     }
 
-    /// Brings the sums of a block and a panel back, and stores the outputs.
-    unsafe fn store(&self, arena: *mut f32, block: Block, panel: Panel, sums: *const f32) {
+    /// Where the result has its place.
+    fn result(&self, arena: *mut f32) -> *mut u8 {
+        arena.wrapping_add(self.convolution.output).cast()
+    }
+
+    /// Brings the sums of a block and a panel back, and stores the outputs: to where the result would begin, and so many
+    /// bytes from there.
+    unsafe fn store(
+        &self,
+        (to, twin): (*mut u8, isize),
+        block: Block,
+        panel: Panel,
+        sums: *const f32,
+    ) {
         let Convolution {
             scheme,
-            output,
             outer,
             to: (height, width),
             result,
@@ -526,10 +582,8 @@ impl WinogradPlan {
             // SAFETY: the block's tiles have outputs of their own.
             unsafe {
                 let to = Outputs {
-                    first: arena
-                        .add(output)
-                        .cast::<u8>()
-                        .add((pixel * outer + panel.first) * result.bytes()),
+                    first: to.wrapping_add((pixel * outer + panel.first) * result.bytes()),
+                    twin,
                     row_pitch: width * outer,
                     column_pitch: outer,
                     rows: side.min(height - y),
@@ -553,6 +607,8 @@ struct Scratch {
     sums: *mut f32,
     /// Taps of a panel, transposed.
     transposed: *mut f32,
+    /// A piece that lies apart.
+    piece: *mut f32,
 }
 
 /// Side of the square blocks that are transposed in registers.
