@@ -6,6 +6,7 @@ use super::ir::{
     Access, Binary, BufferId, Combine, Element, Inst, LoopKernel, LoopOutput, Reg, Unary,
 };
 use super::keep::Body;
+use super::peephole::peephole;
 use super::space::{Read, Space};
 use std::collections::HashMap;
 
@@ -49,6 +50,7 @@ pub fn loop_kernel(dag: &Dag, space: &Space, body: &Body, roots: &[usize]) -> Lo
         body: b.body,
         outputs,
     };
+    peephole(&mut kernel);
     remove_dead(&mut kernel);
     merge_axes(&mut kernel);
     if kernel.shape.is_empty() {
@@ -186,15 +188,6 @@ impl Builder<'_> {
     }
 }
 
-fn operands(inst: &Inst) -> Vec<Reg> {
-    match inst {
-        Inst::Load(_) | Inst::Const(_) | Inst::Index(_) => vec![],
-        Inst::Unary(_, x) => vec![*x],
-        Inst::Binary(_, a, b) => vec![*a, *b],
-        Inst::Select(a, b, c) => vec![*a, *b, *c],
-    }
-}
-
 /// Drops instructions whose value nothing uses.
 pub fn remove_dead(kernel: &mut LoopKernel) {
     let mut used = vec![false; kernel.body.len()];
@@ -204,9 +197,8 @@ pub fn remove_dead(kernel: &mut LoopKernel) {
         .for_each(|o| used[o.value as usize] = true);
     for i in (0..kernel.body.len()).rev() {
         if used[i] {
-            operands(&kernel.body[i])
-                .into_iter()
-                .for_each(|r| used[r as usize] = true);
+            let operands = kernel.body[i].operands();
+            operands.for_each(|r| used[r as usize] = true);
         }
     }
     let mut at = vec![0; kernel.body.len()];

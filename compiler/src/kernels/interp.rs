@@ -337,7 +337,9 @@ fn unary(op: Unary, x: f32) -> f32 {
 fn binary(op: Binary, a: f32, b: f32) -> f32 {
     match op {
         Binary::Add => a + b,
+        Binary::Sub => a - b,
         Binary::Mul => a * b,
+        Binary::Div => a / b,
         Binary::Mod => a % b,
         Binary::Less => f32::from(a < b),
         Binary::Max => {

@@ -207,6 +207,19 @@ pub enum Inst {
     Select(Reg, Reg, Reg),
 }
 
+impl Inst {
+    /// The registers it reads.
+    pub fn operands(&self) -> impl Iterator<Item = Reg> + use<> {
+        let list = match *self {
+            Inst::Load(_) | Inst::Const(_) | Inst::Index(_) => [None, None, None],
+            Inst::Unary(_, x) => [Some(x), None, None],
+            Inst::Binary(_, a, b) => [Some(a), Some(b), None],
+            Inst::Select(a, b, c) => [Some(a), Some(b), Some(c)],
+        };
+        list.into_iter().flatten()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unary {
@@ -224,7 +237,9 @@ pub enum Unary {
 #[serde(rename_all = "lowercase")]
 pub enum Binary {
     Add,
+    Sub,
     Mul,
+    Div,
     /// The remainder with the dividend's sign, as C's `fmodf`.
     Mod,
     /// 1 where left < right, else 0; 0 with a NaN.

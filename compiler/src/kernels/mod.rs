@@ -6,7 +6,8 @@
 //! - [`compile`]: our luminal compiler, and the program that luminal runs.
 //! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces, and
 //!   [`reductions`] recognised, [`roundings`] of products taken into them),
-//!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels, [`epilogues`] joins them to
+//!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels (with
+//!   [`peephole`]: several instructions as one), [`epilogues`] joins them to
 //!   contractions, [`bind`] gives them buffers,
 //!   [`choose`] settles how each contraction is computed, [`arrange`] takes the best of some arrangements: [`schedule`] orders
 //!   the kernels, [`recompute`] lets values go that are made again, [`plan`] places the buffers. [`bits`]: sets for them.
@@ -27,6 +28,7 @@ pub mod interp;
 pub mod ir;
 pub mod keep;
 pub mod naive;
+pub mod peephole;
 pub mod plan;
 pub mod recompute;
 pub mod reductions;

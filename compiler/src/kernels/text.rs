@@ -186,7 +186,9 @@ fn unary(op: Unary) -> &'static str {
 fn binary(op: Binary, a: &str, b: &str) -> String {
     match op {
         Binary::Add => format!("({a} + {b})"),
+        Binary::Sub => format!("({a} - {b})"),
         Binary::Mul => format!("({a} * {b})"),
+        Binary::Div => format!("({a} / {b})"),
         Binary::Mod => format!("({a} % {b})"),
         Binary::Less => format!("({a} < {b})"),
         Binary::Max => format!("max({a}, {b})"),

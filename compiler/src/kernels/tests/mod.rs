@@ -57,11 +57,14 @@ fn compare(what: &str, graph: &Graph, inputs: &Inputs, steps: usize, tolerance: 
     }
 }
 
+/// A quotient is rounded once in a kernel and twice by luminal, which a sum that cancels shows.
+const QUOTIENTS: f32 = 1e-4;
+
 #[test]
 fn random_programs_agree_with_the_reference() {
     for seed in 0..300 {
         let (graph, inputs) = random::program(seed, 4 + (seed % 40) as usize);
-        compare(&format!("program {seed}"), &graph, &inputs, 1, 1e-5);
+        compare(&format!("program {seed}"), &graph, &inputs, 1, QUOTIENTS);
     }
 }
 
@@ -91,7 +94,7 @@ fn random_updates_agree_with_the_reference() {
             values.retain(|v| *v != update);
             graph.outputs.push((name, update));
         }
-        compare(&format!("updates {seed}"), &graph, &inputs, 3, 1e-5);
+        compare(&format!("updates {seed}"), &graph, &inputs, 3, QUOTIENTS);
     }
 }
 

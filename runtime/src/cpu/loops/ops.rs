@@ -110,7 +110,9 @@ macro_rules! binary {
 }
 
 binary!(add_vv, add_vs, add_sv, x, y => x + y);
+binary!(sub_vv, sub_vs, sub_sv, x, y => x - y);
 binary!(mul_vv, mul_vs, mul_sv, x, y => x * y);
+binary!(div_vv, div_vs, div_sv, x, y => x / y);
 binary!(mod_vv, mod_vs, mod_sv, x, y => x % y);
 binary!(less_vv, less_vs, less_sv, x, y => if x < y { 1.0 } else { 0.0 });
 binary!(max_vv, max_vs, max_sv, x, y => if x < y { y } else { x });
@@ -162,7 +164,9 @@ pub fn binary_loop(level: Level, op: Binary, a_scalar: bool, b_scalar: bool) -> 
     }
     match op {
         Binary::Add => pick!(add_vv, add_vs, add_sv),
+        Binary::Sub => pick!(sub_vv, sub_vs, sub_sv),
         Binary::Mul => pick!(mul_vv, mul_vs, mul_sv),
+        Binary::Div => pick!(div_vv, div_vs, div_sv),
         Binary::Mod => pick!(mod_vv, mod_vs, mod_sv),
         Binary::Less => pick!(less_vv, less_vs, less_sv),
         Binary::Max => pick!(max_vv, max_vs, max_sv),
@@ -197,7 +201,9 @@ pub fn unary_scalar(op: Unary, x: f32) -> f32 {
 pub fn binary_scalar(op: Binary, x: f32, y: f32) -> f32 {
     match op {
         Binary::Add => x + y,
+        Binary::Sub => x - y,
         Binary::Mul => x * y,
+        Binary::Div => x / y,
         Binary::Mod => x % y,
         Binary::Less => {
             if x < y {

@@ -77,7 +77,9 @@ fn evaluate(kernel: &LoopKernel, buffers: &[Vec<f32>]) -> Evaluated {
                     let (x, y) = (r[*a as usize], r[*b as usize]);
                     match op {
                         Binary::Add => x + y,
+                        Binary::Sub => x - y,
                         Binary::Mul => x * y,
+                        Binary::Div => x / y,
                         Binary::Mod => x % y,
                         Binary::Less => f32::from(x < y),
                         Binary::Max if x < y => y,
@@ -274,9 +276,10 @@ fn random_kernel(draw: &mut Draw, bench: &mut Bench, shape: Vec<usize>) -> LoopK
             _ => {
                 let op = draw.pick(&[
                     Binary::Add,
-                    Binary::Add,
+                    Binary::Sub,
                     Binary::Mul,
                     Binary::Mul,
+                    Binary::Div,
                     Binary::Mod,
                     Binary::Less,
                     Binary::Max,
