@@ -119,11 +119,11 @@ impl Block<'_> {
                 Step::Binary(f, dst, a, b) => {
                     f(self.address(*dst), self.address(*a), self.address(*b), n);
                 }
-                Step::Select(f, dst, c, a, b) => f(
+                Step::Ternary(f, dst, a, b, c) => f(
                     self.address(*dst),
-                    self.address(*c),
                     self.address(*a),
                     self.address(*b),
+                    self.address(*c),
                     n,
                 ),
                 Step::Fill(dst, load) => self.fill(slot(*dst), *load),

@@ -1,11 +1,12 @@
 //! Makes the plan of a loop kernel: chooses blocks and units, and turns instructions into steps.
 
 use super::canon::{Canon, Op, Output, Place, Reduce};
+use super::join::join;
 use super::ops;
 use super::plan::{Accumulator, Counter, LoopPlan, Pieces, Src, Step, Write, WriteKind};
 use super::ranges::overlap;
 use crate::cpu::level::Level;
-use sslc_compiler::kernels::ir::Element;
+use sslc_compiler::kernels::ir::{Binary, Element};
 
 /// The most points a block has.
 const MAX_BLOCK: usize = 1024;
@@ -38,6 +39,7 @@ impl LoopPlan {
     }
 
     fn fitting(canon: &Canon, level: Level, pieces: Option<Pieces>) -> LoopPlan {
+        let canon = &join(canon);
         if pieces.is_some() && is_tall(canon) {
             let plan = Builder::new(canon, level, (TALL_BLOCK, TALL_COLUMNS), pieces).build();
             if plan.slots * TALL_BLOCK <= BLOCK_BUDGET {
@@ -149,7 +151,7 @@ impl<'a> Builder<'a> {
     }
 
     fn build(mut self) -> LoopPlan {
-        let depends = self.dependences();
+        let depends = self.canon.dependences();
         let depths: Vec<usize> = depends.iter().map(|d| self.depth(*d)).collect();
         self.find_last_uses();
         let mut direct = self.direct_outputs(&depths, &depends);
@@ -178,23 +180,6 @@ impl<'a> Builder<'a> {
             self.write(output, done, stream[j]);
         }
         self.plan
-    }
-
-    /// For each instruction, the set of axes its value depends on.
-    fn dependences(&self) -> Vec<u32> {
-        let mut depends: Vec<u32> = Vec::with_capacity(self.canon.body.len());
-        for op in &self.canon.body {
-            let d = match op {
-                Some(Op::Load(p)) => (0..p.strides.len())
-                    .filter(|a| p.strides[*a] != 0 || p.valid[*a].is_some())
-                    .fold(0, |d, a| d | 1 << a),
-                Some(Op::Index(a)) => 1 << a,
-                Some(op) => op.operands().fold(0, |d, r| d | depends[r]),
-                None => 0,
-            };
-            depends.push(d);
-        }
-        depends
     }
 
     /// How many counters of the nest have to be looked at to find the last that a value depends on.
@@ -239,7 +224,9 @@ impl<'a> Builder<'a> {
             let i = output.value;
             let computed = matches!(
                 self.canon.body[i],
-                Some(Op::Unary(..) | Op::Binary(..) | Op::Select(..))
+                Some(
+                    Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::MulAdd(..) | Op::Gate(..)
+                )
             );
             let alone = !self.canon.body.iter().flatten().any(|op| match op {
                 Op::Load(p) => overlap(p, &output.to, &self.canon.sizes),
@@ -377,6 +364,25 @@ impl<'a> Builder<'a> {
                 self.scalar_of(*x),
                 self.scalar_of(*y),
             ),
+            Op::MulAdd([a, b, c], relu) => {
+                let [a, b, c] = [*a, *b, *c].map(|r| self.scalar_of(r));
+                let (product, zero) = (self.scalar(0.0), self.scalar(0.0));
+                let steps = &mut self.plan.steps;
+                steps.push(Step::ScalarBinary(product, Binary::Mul, a, b));
+                if *relu {
+                    steps.push(Step::ScalarBinary(product, Binary::Add, product, c));
+                    Step::ScalarBinary(dst, Binary::Max, product, zero)
+                } else {
+                    Step::ScalarBinary(dst, Binary::Add, product, c)
+                }
+            }
+            Op::Gate(v, x) => {
+                let (v, x) = (self.scalar_of(*v), self.scalar_of(*x));
+                let (zero, above) = (self.scalar(0.0), self.scalar(0.0));
+                let less = Step::ScalarBinary(above, Binary::Less, zero, v);
+                self.plan.steps.push(less);
+                Step::ScalarSelect(dst, above, x, zero)
+            }
         };
         self.plan.steps.push(step);
         Src::Scalar(dst)
@@ -430,15 +436,26 @@ impl<'a> Builder<'a> {
             (Op::Unary(u, a), _) => Step::Unary(ops::unary_loop(level, *u), dst, self.src(*a)),
             (Op::Binary(b, x, y), _) => {
                 let (x, y) = (self.src(*x), self.src(*y));
-                let is_scalar = |s: Src| matches!(s, Src::Scalar(_));
-                let f = ops::binary_loop(level, *b, is_scalar(x), is_scalar(y));
+                let f = ops::binary_loop(level, *b, x.is_scalar(), y.is_scalar());
                 Step::Binary(f, dst, x, y)
             }
             (Op::Select(_, x, y), _) => {
                 let (x, y) = (self.src(*x), self.src(*y));
-                let is_scalar = |s: Src| matches!(s, Src::Scalar(_));
-                let f = ops::select_loop(level, is_scalar(x), is_scalar(y));
-                Step::Select(f, dst, condition.unwrap_or(x), x, y)
+                let f = ops::select_loop(level, x.is_scalar(), y.is_scalar());
+                Step::Ternary(f, dst, condition.unwrap_or(x), x, y)
+            }
+            (Op::Gate(v, x), _) => {
+                let (v, x) = (self.src(*v), self.src(*x));
+                let f = ops::gate_loop(level, v.is_scalar(), x.is_scalar());
+                Step::Binary(f, dst, v, x)
+            }
+            (Op::MulAdd(operands, relu), _) => {
+                let [mut a, mut b, c] = operands.map(|r| self.src(r));
+                if a.is_scalar() {
+                    std::mem::swap(&mut a, &mut b);
+                }
+                let f = ops::mul_add_loop(level, b.is_scalar(), c.is_scalar(), *relu);
+                Step::Ternary(f, dst, a, b, c)
             }
             _ => unreachable!(
                 "constants are scalar, loads are done, and an index has no output's place"

@@ -28,6 +28,10 @@ pub enum Op {
     Unary(Unary, usize),
     Binary(Binary, usize, usize),
     Select(usize, usize, usize),
+    /// `a·b + c`, and the ReLU of that; see [`join`](super::join).
+    MulAdd([usize; 3], bool),
+    /// `0 < v ? x : 0`.
+    Gate(usize, usize),
 }
 
 impl Op {
@@ -36,8 +40,8 @@ impl Op {
         let list = match *self {
             Op::Load(_) | Op::Const(_) | Op::Index(_) => [None, None, None],
             Op::Unary(_, a) => [Some(a), None, None],
-            Op::Binary(_, a, b) => [Some(a), Some(b), None],
-            Op::Select(c, a, b) => [Some(c), Some(a), Some(b)],
+            Op::Binary(_, a, b) | Op::Gate(a, b) => [Some(a), Some(b), None],
+            Op::Select(c, a, b) | Op::MulAdd([c, a, b], _) => [Some(c), Some(a), Some(b)],
         };
         list.into_iter().flatten()
     }
@@ -127,6 +131,23 @@ impl Canon {
             body,
             outputs,
         }
+    }
+
+    /// For each instruction, the set of axes its value depends on.
+    pub fn dependences(&self) -> Vec<u32> {
+        let mut depends: Vec<u32> = Vec::with_capacity(self.body.len());
+        for op in &self.body {
+            let d = match op {
+                Some(Op::Load(p)) => (0..p.strides.len())
+                    .filter(|a| p.strides[*a] != 0 || p.valid[*a].is_some())
+                    .fold(0, |d, a| d | 1 << a),
+                Some(Op::Index(a)) => 1 << a,
+                Some(op) => op.operands().fold(0, |d, r| d | depends[r]),
+                None => 0,
+            };
+            depends.push(d);
+        }
+        depends
     }
 
     /// Has the loads of these instructions read from the pieces that units are given.

@@ -2,6 +2,7 @@
 //!
 //! - [`canon`]: the canonical form of a kernel.
 //! - [`ranges`]: which elements an access touches.
+//! - [`join`]: instructions that one loop makes together.
 //! - [`plan`]: what a plan is: blocks, units and steps.
 //! - [`build`]: making a plan.
 //! - [`ops`]: the instruction loops. [`moments`]: those of deviations from a mean.
@@ -10,6 +11,7 @@
 mod block;
 mod build;
 pub mod canon;
+mod join;
 mod moments;
 pub mod ops;
 pub mod plan;

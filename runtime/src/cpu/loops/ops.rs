@@ -12,8 +12,8 @@ use sslc_compiler::kernels::ir::{Binary, Unary};
 pub type UnaryLoop = unsafe fn(*mut f32, *const f32, usize);
 /// `dst[i] = a[i] op b[i]`: (dst, a, b, n).
 pub type BinaryLoop = unsafe fn(*mut f32, *const f32, *const f32, usize);
-/// `dst[i] = c[i] != 0 ? a[i] : b[i]`: (dst, c, a, b, n).
-pub type SelectLoop = unsafe fn(*mut f32, *const f32, *const f32, *const f32, usize);
+/// `dst[i]` of three operands: (dst, a, b, c, n).
+pub type TernaryLoop = unsafe fn(*mut f32, *const f32, *const f32, *const f32, usize);
 
 macro_rules! unary {
     ($name:ident, $x:ident => $e:expr) => {
@@ -138,6 +138,59 @@ select!(select_vs, a, b, i, [let y = *b], *a.add(i), y);
 select!(select_sv, a, b, i, [let x = *a], x, *b.add(i));
 select!(select_ss, a, b, i, [let (x, y) = (*a, *b)], x, y);
 
+binary!(gate_vv, gate_vs, gate_sv, v, x => if 0.0 < v { x } else { 0.0 });
+
+/// `a·b + c` with both roundings, and what follows; the scalar sides are read once, before the loop.
+macro_rules! mul_add {
+    ($name:ident, $a:ident, $b:ident, $c:ident, $i:ident, [$($before:stmt);*], $y:expr, $z:expr, $v:ident => $e:expr) => {
+        leveled! {
+            fn $name(dst: *mut f32, $a: *const f32, $b: *const f32, $c: *const f32, n: usize) {
+                $($before)*
+                for $i in 0..n {
+                    let $v = *$a.add($i) * $y + $z;
+                    *dst.add($i) = $e;
+                }
+            }
+        }
+    };
+}
+
+macro_rules! mul_adds {
+    ([$vv:ident, $vs:ident, $sv:ident, $ss:ident], $v:ident => $e:expr) => {
+        mul_add!($vv, a, b, c, i, [], *b.add(i), *c.add(i), $v => $e);
+        mul_add!($vs, a, b, c, i, [let z = *c], *b.add(i), z, $v => $e);
+        mul_add!($sv, a, b, c, i, [let y = *b], y, *c.add(i), $v => $e);
+        mul_add!($ss, a, b, c, i, [let (y, z) = (*b, *c)], y, z, $v => $e);
+    };
+}
+
+mul_adds!([mul_add_vv, mul_add_vs, mul_add_sv, mul_add_ss], v => v);
+mul_adds!([relu_vv, relu_vs, relu_sv, relu_ss], v => if v < 0.0 { 0.0 } else { v });
+
+/// The loop of `a·b + c` where `a` is a vector, or of the ReLU of that.
+pub fn mul_add_loop(level: Level, b_scalar: bool, c_scalar: bool, relu: bool) -> TernaryLoop {
+    macro_rules! pick {
+        ($plain:ident, $relu:ident) => {
+            if relu { $relu(level) } else { $plain(level) }
+        };
+    }
+    match (b_scalar, c_scalar) {
+        (false, false) => pick!(mul_add_vv, relu_vv),
+        (false, true) => pick!(mul_add_vs, relu_vs),
+        (true, false) => pick!(mul_add_sv, relu_sv),
+        (true, true) => pick!(mul_add_ss, relu_ss),
+    }
+}
+
+/// The loop of `0 < v ? x : 0`; at most one operand is scalar.
+pub fn gate_loop(level: Level, v_scalar: bool, x_scalar: bool) -> BinaryLoop {
+    match (v_scalar, x_scalar) {
+        (false, false) => gate_vv(level),
+        (false, true) => gate_vs(level),
+        (true, _) => gate_sv(level),
+    }
+}
+
 /// The loop of a unary operation.
 pub fn unary_loop(level: Level, op: Unary) -> UnaryLoop {
     match op {
@@ -174,8 +227,8 @@ pub fn binary_loop(level: Level, op: Binary, a_scalar: bool, b_scalar: bool) -> 
     }
 }
 
-/// The loop of a selection by a vector, with scalar or vector sides.
-pub fn select_loop(level: Level, a_scalar: bool, b_scalar: bool) -> SelectLoop {
+/// `dst[i] = a[i] != 0 ? b[i] : c[i]`: the loop of a selection by a vector, with scalar or vector sides.
+pub fn select_loop(level: Level, a_scalar: bool, b_scalar: bool) -> TernaryLoop {
     match (a_scalar, b_scalar) {
         (false, false) => select_vv(level),
         (false, true) => select_vs(level),

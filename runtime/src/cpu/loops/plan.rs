@@ -5,7 +5,7 @@
 //! only is computed when one of those has moved.
 
 use super::canon::{Place, Reduce};
-use super::ops::{BinaryLoop, SelectLoop, UnaryLoop};
+use super::ops::{BinaryLoop, TernaryLoop, UnaryLoop};
 use crate::cpu::level::Level;
 use sslc_compiler::kernels::ir::{Binary, Unary};
 
@@ -22,12 +22,18 @@ pub enum Src {
     Output(usize),
 }
 
+impl Src {
+    pub fn is_scalar(self) -> bool {
+        matches!(self, Src::Scalar(_))
+    }
+}
+
 /// Makes one value of a block.
 #[derive(Clone, Debug)]
 pub enum Step {
     Unary(UnaryLoop, Src, Src),
     Binary(BinaryLoop, Src, Src, Src),
-    Select(SelectLoop, Src, Src, Src, Src),
+    Ternary(TernaryLoop, Src, Src, Src, Src),
     /// Copies a load's block, with its strides and valid ranges, into a slot.
     Fill(usize, usize),
     /// The index along the row or lane axis, into a slot.

@@ -438,6 +438,66 @@ fn updates_in_place() {
     hold(&bench, &kernel, "in place");
 }
 
+/// Normalise and ReLU, and the gradient of ReLU, with operands that are full, one per column, and constant; in columns, and
+/// at a single point.
+#[test]
+fn products_sums_and_relu_in_one_pass() {
+    let specials = [f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY];
+    for (rows, c) in [(50, 24), (1, 1), (3, 1100)] {
+        let mut draw = Draw::new(5);
+        let mut bench = Bench::default();
+        let mut data = draw.numbers(rows * c);
+        data.iter_mut().zip(specials).for_each(|(d, s)| *d = s);
+        let x = bench.buffer(data);
+        let g = bench.buffer(draw.numbers(rows * c));
+        let scale = bench.buffer(draw.numbers(c));
+        let shift = bench.buffer(draw.numbers(c));
+        let full = [c as i64, 1];
+        let body = vec![
+            Inst::Load(access(x, 0, &full)),
+            Inst::Load(access(scale, 0, &[0, 1])),
+            Inst::Load(access(shift, 0, &[0, 1])),
+            Inst::Load(access(g, 0, &full)),
+            Inst::Const(0.0),
+            Inst::Binary(Binary::Mul, 1, 0),
+            Inst::Binary(Binary::Add, 2, 5),
+            Inst::Binary(Binary::Max, 6, 4),
+            Inst::Binary(Binary::Less, 4, 7),
+            Inst::Select(8, 3, 4),
+            Inst::Const(1.5),
+            Inst::Binary(Binary::Mul, 3, 10),
+            Inst::Binary(Binary::Add, 11, 10),
+            Inst::Binary(Binary::Mul, 0, 3),
+            Inst::Binary(Binary::Add, 13, 10),
+            Inst::Binary(Binary::Max, 14, 4),
+            Inst::Binary(Binary::Less, 4, 0),
+            Inst::Select(16, 10, 4),
+        ];
+        let outputs = [7, 9, 12, 15, 17].map(|value| LoopOutput {
+            value,
+            combine: Combine::Store,
+            to: access(bench.buffer(vec![0.0; rows * c]), 0, &full),
+        });
+        let kernel = LoopKernel {
+            shape: vec![rows, c],
+            body,
+            outputs: outputs.to_vec(),
+        };
+        bench.kernel(KernelKind::Loop(kernel.clone()));
+        let expected = evaluate(&kernel, &bench.contents);
+        for (level, after) in bench.run_all() {
+            for (output, want) in kernel.outputs.iter().zip(&expected.outputs) {
+                let got = &after[output.to.buffer.0 as usize];
+                for (got, want) in got.iter().zip(want) {
+                    let want = want.expect("every point is written").0;
+                    let same = f64::from(*got) == want || got.is_nan() && want.is_nan();
+                    assert!(same, "{}: {got}, not {want}", level.name());
+                }
+            }
+        }
+    }
+}
+
 /// Batch statistics of [rows, C] for small and large C: a column's mean far from 0 must not cost the sum its digits.
 #[test]
 fn column_sums_are_accurate() {
