@@ -60,37 +60,68 @@ pub struct Sweep<'a, const N: usize> {
     pieces: usize,
     tiles: usize,
     tile: usize,
-    /// What a tile is given that has nothing to bring.
-    rest: Ahead,
 }
 
 impl<'a, const N: usize> Sweep<'a, N> {
-    /// `rest` are places that are near already, as many as the most that a tile takes.
-    pub fn new(regions: [Region<'a>; N], tiles: usize, rest: Ahead) -> Sweep<'a, N> {
+    pub fn new(regions: [Region<'a>; N], tiles: usize) -> Sweep<'a, N> {
         Sweep {
             pieces: regions.iter().map(Region::pieces).sum(),
             regions,
             tiles,
             tile: 0,
-            rest,
         }
     }
 
-    /// What the next tile brings.
-    pub fn next(&mut self) -> Ahead {
+    /// What the next tile brings, if anything.
+    pub fn next(&mut self) -> Option<Ahead> {
         let begins = |tile: usize| (tile * self.pieces).div_ceil(self.tiles);
-        let (piece, end) = (begins(self.tile), begins(self.tile + 1));
+        let (mut piece, end) = (begins(self.tile), begins(self.tile + 1));
         self.tile += 1;
         if piece == end {
-            return self.rest;
+            return None;
         }
-        let mut i = piece;
         for region in &self.regions {
-            if i < region.pieces() {
-                return region.piece(i);
+            if piece < region.pieces() {
+                return Some(region.piece(piece));
             }
-            i -= region.pieces();
+            piece -= region.pieces();
         }
-        self.rest
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two regions: 5 pixels of 3 lines, and 2 of a line.
+    fn places(tiles: usize) -> Vec<usize> {
+        let offsets = [0, 1000];
+        let region = |place: usize, bytes: usize, pixels: usize| Region {
+            place: std::ptr::without_provenance(place),
+            bytes,
+            pixels,
+            pitch: 1000,
+            offsets: &offsets,
+        };
+        let mut sweep = Sweep::new([region(10_000, 130, 5), region(90_000, 64, 2)], tiles);
+        (0..tiles)
+            .filter_map(|_| Some(sweep.next()?.place.addr()))
+            .collect()
+    }
+
+    #[test]
+    fn tiles_share_out_every_line() {
+        let all = [
+            10_000, 10_064, 10_128, 12_000, 12_064, 12_128, 14_000, 14_064, 14_128, 90_000,
+        ];
+        assert_eq!(places(10), all);
+        assert_eq!(places(37), all);
+    }
+
+    #[test]
+    fn few_tiles_leave_some_out() {
+        assert_eq!(places(3), [10_000, 12_064, 14_064]);
+        assert_eq!(places(1), [10_000]);
     }
 }

@@ -8,7 +8,7 @@
 use super::ahead::{Region, Sweep};
 use super::gradient::{Gradient, Side};
 use super::partials::Partials;
-use super::simd::{Ahead, Store, Tile};
+use super::simd::{Store, Tile};
 use super::window::{Bring, Chunk, Chunks, Image, Lanes, Reach, Windows};
 use super::{Form, channel_block, pixels};
 use crate::cpu::pool::Pool;
@@ -351,11 +351,7 @@ impl ColumnsPlan {
                 .sum::<usize>()
         });
         let tiles = tiles.sum::<usize>() * pixels.div_ceil(PIXELS);
-        let rest = Ahead {
-            place: a.cast(),
-            offsets: self.inputs.as_ptr(),
-        };
-        let mut sweep = Sweep::new(regions, tiles, rest);
+        let mut sweep = Sweep::new(regions, tiles);
         for some in split_range(unit.panels.clone(), self.panels_at_once()) {
             for pixels in split_range(0..pixels, PIXELS) {
                 // SAFETY: see `run`.
@@ -397,10 +393,9 @@ impl ColumnsPlan {
     }
 }
 
-/// A range in pieces of at most `most`.
+/// A range in even pieces of at most `most`.
 fn split_range(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range
-        .step_by(most)
-        .map(move |first| first..end.min(first + most))
+    let (first, len) = (range.start, range.len());
+    let count = len.div_ceil(most);
+    (0..count).map(move |i| first + i * len / count..first + (i + 1) * len / count)
 }

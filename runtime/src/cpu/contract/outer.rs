@@ -11,7 +11,7 @@ use super::ahead::{Region, Sweep};
 use super::gradient::{Gradient, NEAR, Side};
 use super::operands::{Moves, Products};
 use super::partials::Partials;
-use super::simd::{Ahead, Store, Tile};
+use super::simd::{Store, Tile};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 use sslc_compiler::kernels::ir::ConvShape;
@@ -351,11 +351,7 @@ impl OuterPlan {
                         };
                     }
                 }
-                let rest = Ahead {
-                    place: a.cast(),
-                    offsets: self.offsets.as_ptr(),
-                };
-                let mut sweep = Sweep::new(regions, tiles, rest);
+                let mut sweep = Sweep::new(regions, tiles);
                 let store = if i > 0 { Store::Add } else { Store::F32 };
                 for (i, panel) in unit.panels.clone().enumerate() {
                     let (column, wide) = gradient.panels[panel];

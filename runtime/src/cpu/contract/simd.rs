@@ -54,9 +54,9 @@ pub struct Ahead {
 }
 
 /// `C[m][·] (+)= Σ_p A[p][m] B[p][·]` over words of A and B: (A, offsets of A's places for each p, B, its row stride, C in
-/// f32, its row stride, tile, lines to bring for each p).
+/// f32, its row stride, tile, lines to bring for each p, if any).
 pub type ColumnsKernel =
-    unsafe fn(*const f32, &[usize], *const f32, usize, *mut f32, usize, Tile, Ahead);
+    unsafe fn(*const f32, &[usize], *const f32, usize, *mut f32, usize, Tile, Option<Ahead>);
 
 /// The kernels of one tile size.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +158,7 @@ macro_rules! kernels {
                 c: *mut f32,
                 c_stride: usize,
                 tile: Tile,
-                ahead: Ahead,
+                ahead: Option<Ahead>,
             ) {
                 // SAFETY: the caller's.
                 unsafe {

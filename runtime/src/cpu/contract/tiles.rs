@@ -198,10 +198,10 @@ pub unsafe fn columns_tile<V: Words, const M: usize, const N: usize>(
     c: *mut f32,
     c_stride: usize,
     tile: Tile,
-    ahead: Ahead,
+    ahead: Option<Ahead>,
 ) {
-    // SAFETY: A is good for M words at every offset, B for a row of the panel's width at every p; there is a line to bring
-    // for each offset.
+    // SAFETY: A is good for M words at every offset, B for a row of the panel's width at every p; `ahead` has a line for
+    // each offset.
     unsafe {
         if tile.store == Store::Add {
             unroll!(m < M => {
@@ -210,11 +210,19 @@ pub unsafe fn columns_tile<V: Words, const M: usize, const N: usize>(
         }
         let mut acc = [[V::zero(); N]; M];
         let mut b = b;
-        for (p, offset) in offsets.iter().enumerate() {
-            let a = a.add(*offset).cast::<u8>();
-            V::prefetch_far(ahead.place.wrapping_add(*ahead.offsets.add(p)).cast());
+        let mut multiply = |offset: usize| {
+            let a = a.add(offset).cast::<u8>();
             step(&mut acc, |m| V::word(a.add(4 * m)), b);
             b = b.wrapping_add(b_stride);
+        };
+        match ahead {
+            Some(ahead) => {
+                for (p, offset) in offsets.iter().enumerate() {
+                    V::prefetch_far(ahead.place.wrapping_add(*ahead.offsets.add(p)).cast());
+                    multiply(*offset);
+                }
+            }
+            None => offsets.iter().for_each(|offset| multiply(*offset)),
         }
         put(acc, |m| c.add(m * c_stride).cast(), tile);
     }

@@ -193,6 +193,7 @@ fn convolutions_of_networks() {
         square(2, 16, 64, 128, 3, 2),
         square(2, 16, 64, 80, 1, 2),
         square(3, 8, 96, 40, 1, 1),
+        square(3, 9, 70, 40, 1, 2),
         square(33, 8, 16, 32, 3, 1),
     ] {
         convolution(shape, 7);

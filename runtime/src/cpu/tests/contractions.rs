@@ -48,6 +48,7 @@ fn products() {
         (4, 17, 19, 23),
         (2, 100, 16, 600),
         (1, 67, 32, 2000),
+        (1, 1100, 1060, 9),
     ];
     for (batch, m, n, k) in sizes {
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -185,6 +186,10 @@ fn convolutions_of_networks() {
         shape(2, (16, 16), 64, 128, 1, 2, 0, 1),
         shape(20, (4, 4), 128, 48, 3, 1, 1, 1),
         shape(3, (9, 9), 96, 40, 1, 1, 0, 1),
+        // 1×1: partial results with packed columns, several blocks of rows, groups apart.
+        shape(3, (21, 20), 40, 600, 1, 1, 0, 1),
+        shape(2, (30, 29), 300, 36, 1, 2, 0, 1),
+        shape(2, (18, 17), 48, 72, 1, 2, 0, 3),
         shape(2, (10, 10), 12, 12, 3, 1, 1, 12),
         shape(18, (5, 5), 20, 24, 3, 2, 1, 4),
         shape(1, (90, 90), 24, 8, 3, 1, 1, 1),
