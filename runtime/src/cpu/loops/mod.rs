@@ -6,11 +6,13 @@
 //! - [`plan`]: what a plan is: blocks, units and steps.
 //! - [`build`]: making a plan.
 //! - [`ops`]: the instruction loops. [`moments`]: those of deviations from a mean.
+//!   [`combine`]: those that combine partial results.
 //! - [`block`]: the steps of one block.
 //! - [`run`]: running a plan.
 mod block;
 mod build;
 pub mod canon;
+mod combine;
 mod join;
 mod moments;
 pub mod ops;

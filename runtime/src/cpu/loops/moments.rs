@@ -16,10 +16,11 @@ impl Moments {
     #[inline(always)]
     pub fn and(self, other: Moments) -> Moments {
         let count = self.count + other.count;
-        if count == 0.0 {
-            return self;
-        }
-        let share = other.count / count;
+        let share = if count > 0.0 {
+            other.count / count
+        } else {
+            0.0
+        };
         let difference = other.mean - self.mean;
         Moments {
             count,

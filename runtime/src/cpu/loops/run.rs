@@ -2,7 +2,8 @@
 
 use super::block::{Block, put};
 use super::canon::{MAX_AXES, Place, Reduce};
-use super::moments::{self, MomentLoop, Moments};
+use super::combine::{self, CombineLoop};
+use super::moments::{self, MomentLoop};
 use super::ops::{self, ColumnLoop, NarrowLoop, RowLoop, UnaryLoop, WidenLoop};
 use super::plan::{Accumulator, LoopPlan, Src, WriteKind};
 use crate::cpu::level::Level;
@@ -10,8 +11,10 @@ use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 use std::ops::Range;
 
-/// Partial results of a reduction that one thread combines at a time.
-const COMBINE_CHUNK: usize = 4096;
+/// Results that one thread combines at a time.
+const COMBINE_CHUNK: usize = 64;
+/// Partial results that one thread alone combines.
+const COMBINE_WORK: usize = 16 * 1024;
 
 /// A planned kernel with the loops of its level.
 #[derive(Clone, Debug)]
@@ -23,6 +26,9 @@ pub struct LoopRunner {
     row_sums: RowLoop,
     row_maxima: RowLoop,
     row_deviations: MomentLoop,
+    combine_sums: CombineLoop,
+    combine_maxima: CombineLoop,
+    combine_deviations: CombineLoop,
     stream: UnaryLoop,
     widen: WidenLoop,
     narrow: NarrowLoop,
@@ -39,6 +45,9 @@ impl LoopRunner {
             row_sums: ops::row_sums(level),
             row_maxima: ops::row_maxima(level),
             row_deviations: moments::row_deviations(level),
+            combine_sums: combine::sums(level),
+            combine_maxima: combine::maxima(level),
+            combine_deviations: combine::deviations(level),
             stream: ops::stream_loop(level),
             widen: ops::widen_loop(level),
             narrow: ops::narrow_loop(level),
@@ -280,40 +289,28 @@ impl LoopRunner {
             if !a.split {
                 continue;
             }
-            let chunks = if a.len * p.units < 4 * COMBINE_CHUNK {
-                1
-            } else {
-                a.len.div_ceil(COMBINE_CHUNK)
+            let combine = match a.reduce {
+                Reduce::Sum => self.combine_sums,
+                Reduce::Max => self.combine_maxima,
+                Reduce::Deviations => self.combine_deviations,
             };
-            let chunk_len = a.len.div_ceil(chunks);
-            pool.run(chunks, &|_, chunk| {
-                for i in chunk * chunk_len..a.len.min((chunk + 1) * chunk_len) {
-                    let partial = |unit: usize, number: usize| {
-                        let at = unit * p.accumulators + a.offset + number * a.len + i;
-                        // SAFETY: within the partial results of `units` units.
-                        unsafe { *partials.get().cast::<f64>().add(at) }
-                    };
-                    let mut total = a.reduce.start();
-                    let mut moments = Moments::default();
-                    for unit in 0..p.units {
-                        let v = partial(unit, 0);
-                        total = match a.reduce {
-                            Reduce::Sum => total + v,
-                            Reduce::Max if total < v => v,
-                            Reduce::Max => total,
-                            Reduce::Deviations => {
-                                moments = moments.and(Moments {
-                                    count: v,
-                                    mean: partial(unit, 1),
-                                    deviations: partial(unit, 2),
-                                });
-                                moments.deviations
-                            }
-                        };
+            let few = a.len * p.units < COMBINE_WORK;
+            let chunk_len = if few { a.len } else { COMBINE_CHUNK };
+            pool.run(a.len.div_ceil(chunk_len), &|_, chunk| {
+                let end = a.len.min((chunk + 1) * chunk_len);
+                for first in (chunk * chunk_len..end).step_by(COMBINE_CHUNK) {
+                    let n = COMBINE_CHUNK.min(end - first);
+                    let mut totals = [0.0; COMBINE_CHUNK];
+                    // SAFETY: within the partial results of `units` units; a place of the output is written by one chunk only.
+                    unsafe {
+                        let from = partials.get().cast::<f64>().add(a.offset + first);
+                        let from = from.cast_const();
+                        combine(totals.as_mut_ptr(), from, a.len, p.accumulators, p.units, n);
+                        for (i, total) in totals.iter().enumerate().take(n) {
+                            let at = result_place(&write.to, a, &[0; MAX_AXES], first + i);
+                            put(arena.get(), write.to.element, at, *total as f32);
+                        }
                     }
-                    let at = result_place(&write.to, a, &[0; MAX_AXES], i);
-                    // SAFETY: a place of the output, written by this chunk only.
-                    unsafe { put(arena.get(), write.to.element, at, total as f32) };
                 }
             });
         }
