@@ -1,33 +1,13 @@
 //! A steady training step allocates nothing: feeding it, running it through luminal, and reading the loss.
 
+#[path = "support/allocations.rs"]
+mod allocations;
+
 use sslc::compile::compile;
 use sslc_runtime::device::Target;
 use sslc_runtime::train::init;
 use sslc_runtime::train::stepper::Stepper;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 const SPEC: &str = r#"
 data = fashion_mini()
@@ -63,10 +43,10 @@ fn a_steady_step_allocates_nothing() {
         };
         // A worker thread allocates once, when the system lets it start, and luminal sorts its graph in the first run.
         let steady = (0..200).any(|_| {
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = allocations::count();
             assert!(step().is_some_and(f32::is_finite));
             step();
-            ALLOCATIONS.load(Ordering::Relaxed) == before
+            allocations::count() == before
         });
         assert!(steady, "accumulate = {accumulate}");
     }

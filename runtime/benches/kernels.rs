@@ -123,21 +123,7 @@ fn conv(
     kernel: usize,
     stride: usize,
 ) -> Case {
-    let padding = kernel / 2;
-    let out = (size + 2 * padding - kernel) / stride + 1;
-    let shape = ConvShape {
-        n,
-        h: size,
-        w: size,
-        c,
-        k,
-        oh: out,
-        ow: out,
-        kernel,
-        stride,
-        padding,
-        groups: 1,
-    };
+    let shape = ConvShape::square(n, size, [c, k], kernel, stride);
     let flops = 2.0 * (shape.y_len() * kernel * kernel * c) as f64;
     let pass_name = match pass {
         Pass::Forward => "forward",
@@ -172,7 +158,7 @@ fn conv(
             algorithm,
         },
     });
-    choose(&mut kind, math);
+    choose(&mut kind, math, |_| Element::F32);
     let algorithm = match &kind {
         KernelKind::Contraction(
             Contraction::Conv { algorithm, .. }

@@ -1,35 +1,15 @@
 //! Running a kernel allocates nothing, on any thread.
 
+#[path = "../../tests/support/allocations.rs"]
+mod allocations;
+
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{
     Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape,
     Element, Indexed, Inst, Kernel, KernelKind, KernelProgram, LoopKernel, LoopOutput, Window,
 };
 use sslc_runtime::cpu::CpuDevice;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 fn access(buffer: u32, strides: &[i64]) -> Access {
     Access {
@@ -41,19 +21,7 @@ fn access(buffer: u32, strides: &[i64]) -> Access {
 }
 
 fn program() -> KernelProgram {
-    let shape = ConvShape {
-        n: 16,
-        h: 16,
-        w: 16,
-        c: 16,
-        k: 32,
-        oh: 16,
-        ow: 16,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        groups: 1,
-    };
+    let shape = ConvShape::square(16, 16, [16, 32], 3, 1);
     let window = Window {
         n: 16,
         h: 16,
@@ -156,10 +124,10 @@ fn a_steady_step_allocates_nothing() {
         let step = || (0..program.kernels.len()).for_each(|k| loaded.run(k));
         // A worker thread allocates once, when the system lets it start.
         let steady = (0..200).any(|_| {
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = allocations::count();
             step();
             step();
-            ALLOCATIONS.load(Ordering::Relaxed) == before
+            allocations::count() == before
         });
         assert!(steady, "{threads} threads");
     }

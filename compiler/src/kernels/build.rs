@@ -7,7 +7,7 @@ use super::choose::choose;
 use super::dag::{Dag, import};
 use super::epilogues::attach;
 use super::fuse::cluster;
-use super::ir::{BufferKind, Kernel, KernelKind, KernelProgram};
+use super::ir::{BufferId, BufferKind, Kernel, KernelKind, KernelProgram};
 use super::keep::{keep, live};
 use crate::lower::{Lowered, Note};
 use crate::program::Math;
@@ -63,7 +63,8 @@ pub fn build(graph: &Graph, interface: &Interface) -> Result<KernelProgram, Diag
     };
     let mut bound = bind(&dag, drafts, |id| names.tensor(id));
     for draft in &mut bound.drafts {
-        choose(&mut draft.kind, interface.options.math);
+        let stored = |b: BufferId| bound.buffers[b.0 as usize].element;
+        choose(&mut draft.kind, interface.options.math, stored);
     }
     let arranged = arrange(&bound, interface.options.memory)?;
     let program = finish(arranged, &names);

@@ -3,7 +3,7 @@
 //! Work is counted in multiply-adds of f32 on vectors that are full: what a step of another kind costs is in how many of those it
 //! takes as long. The factors were measured on AVX-512 with two threads; what matters is only which of two sums is less.
 
-use super::ir::{Algorithm, Contraction, ConvShape, KernelKind};
+use super::ir::{Algorithm, BufferId, Contraction, ConvShape, Element, KernelKind};
 use crate::program::Math;
 
 /// What of a convolution is computed.
@@ -78,11 +78,12 @@ fn product(sizes: &[usize]) -> f64 {
     sizes.iter().map(|s| *s as f64).product()
 }
 
-/// Sets the algorithm of a convolution to the one of least work.
-pub fn choose(kind: &mut KernelKind, math: Math) {
+/// Sets the algorithm of a convolution to the one of least work, by how the elements of its result are stored.
+pub fn choose(kind: &mut KernelKind, math: Math, stored: impl Fn(BufferId) -> Element) {
     let Some(contraction) = kind.contraction_mut() else {
         return;
     };
+    let has = contraction.algorithm(stored(contraction.result()));
     let (shape, pass, algorithm) = match contraction {
         Contraction::Conv {
             shape, algorithm, ..
@@ -95,7 +96,10 @@ pub fn choose(kind: &mut KernelKind, math: Math) {
         } => (shape, Pass::FilterGrad, algorithm),
         Contraction::MatMul { .. } => return,
     };
-    *algorithm = best(shape, pass, math);
+    *algorithm = match has {
+        Some((_, true)) => best(shape, pass, math),
+        Some((_, false)) | None => Algorithm::Direct,
+    };
 }
 
 /// The algorithm of least work that the arithmetic asked for allows.
@@ -111,25 +115,11 @@ fn best(shape: &ConvShape, pass: Pass, math: Math) -> Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::ir::{Buffer, BufferId, BufferKind, Element, Kernel, KernelProgram};
+    use crate::kernels::ir::{Buffer, BufferKind, Kernel, KernelProgram};
     use crate::kernels::verify::verify;
 
     fn shape(size: usize, c: usize, k: usize, kernel: usize, stride: usize) -> ConvShape {
-        let padding = kernel / 2;
-        let out = (size + 2 * padding - kernel) / stride + 1;
-        ConvShape {
-            n: 256,
-            h: size,
-            w: size,
-            c,
-            k,
-            oh: out,
-            ow: out,
-            kernel,
-            stride,
-            padding,
-            groups: 1,
-        }
+        ConvShape::square(256, size, [c, k], kernel, stride)
     }
 
     #[test]
@@ -149,6 +139,26 @@ mod tests {
         for pass in [Pass::Forward, Pass::InputGrad, Pass::FilterGrad] {
             assert_eq!(best(&s, pass, Math::Strict), Algorithm::Direct);
         }
+    }
+
+    #[test]
+    fn a_filters_gradient_of_bf16_adds_every_product() {
+        let gradient = Contraction::ConvFilterGrad {
+            x: BufferId(0),
+            dy: BufferId(1),
+            dw: BufferId(2),
+            shape: shape(32, 64, 64, 3, 1),
+            algorithm: Algorithm::Direct,
+        };
+        let chosen = |stored: Element| {
+            let mut kind = KernelKind::Contraction(gradient.clone());
+            choose(&mut kind, Math::Fast, |_| stored);
+            kind.contraction()
+                .and_then(|c| c.algorithm(stored))
+                .map(|(a, _)| a)
+        };
+        assert_eq!(chosen(Element::F32), Some(Algorithm::Winograd));
+        assert_eq!(chosen(Element::Bf16), Some(Algorithm::Direct));
     }
 
     #[test]

@@ -447,7 +447,7 @@ pub enum Algorithm {
     #[default]
     Direct,
     /// F(4×4, 3×3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): 36 products where direct
-    /// convolution has 144; at stride 2, 81 for 144. For those that [`ConvShape::has_winograd`] names.
+    /// convolution has 144; at stride 2, 81 for 144. For those that [`Contraction::algorithm`] tells.
     Winograd,
 }
 
@@ -491,6 +491,23 @@ impl Contraction {
         }
     }
 
+    /// Its algorithm, and whether there is Winograd's for it where the elements of its result are stored so: the sums of a
+    /// filter's gradient are transformed as f32. A product of matrices has one algorithm.
+    pub fn algorithm(&self, stored: Element) -> Option<(Algorithm, bool)> {
+        match self {
+            Contraction::MatMul { .. } => None,
+            Contraction::Conv {
+                shape, algorithm, ..
+            }
+            | Contraction::ConvInputGrad {
+                shape, algorithm, ..
+            } => Some((*algorithm, shape.has_winograd())),
+            Contraction::ConvFilterGrad {
+                shape, algorithm, ..
+            } => Some((*algorithm, shape.has_winograd() && stored == Element::F32)),
+        }
+    }
+
     /// The result as rows and columns: pixels and channels, or those of all matrices.
     pub fn result_shape(&self) -> [usize; 2] {
         match self {
@@ -521,6 +538,31 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// Square windows over n square images: the kernel's half as padding, in one group.
+    pub fn square(
+        n: usize,
+        size: usize,
+        [c, k]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+    ) -> ConvShape {
+        let padding = kernel / 2;
+        let out = (size + 2 * padding - kernel) / stride + 1;
+        ConvShape {
+            n,
+            h: size,
+            w: size,
+            c,
+            k,
+            oh: out,
+            ow: out,
+            kernel,
+            stride,
+            padding,
+            groups: 1,
+        }
+    }
+
     /// Whether the Winograd algorithm computes it: 3×3 windows over all channels, one apart, or two with a padding of 1.
     pub fn has_winograd(&self) -> bool {
         let apart = self.stride == 1 || (self.stride == 2 && self.padding == 1);

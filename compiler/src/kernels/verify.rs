@@ -149,20 +149,13 @@ impl Verifier<'_> {
     }
 
     fn algorithm(&mut self, k: usize, contraction: &Contraction) {
-        let (Contraction::Conv {
-            shape, algorithm, ..
-        }
-        | Contraction::ConvInputGrad {
-            shape, algorithm, ..
-        }
-        | Contraction::ConvFilterGrad {
-            shape, algorithm, ..
-        }) = contraction
-        else {
-            return;
-        };
-        if *algorithm == Algorithm::Winograd && !shape.has_winograd() {
-            self.say(k, format!("{} is not for {shape:?}", algorithm.name()));
+        let stored = self.program.buffers[contraction.result().0 as usize].element;
+        if let Some((Algorithm::Winograd, false)) = contraction.algorithm(stored) {
+            let (name, stored) = (Algorithm::Winograd.name(), stored.name());
+            self.say(
+                k,
+                format!("{name} is not for {contraction:?} into {stored}"),
+            );
         }
     }
 

@@ -358,6 +358,13 @@ impl Checker<'_> {
     fn contraction(&self, kernel: &Contraction) -> Checked {
         let (a, b) = kernel.operands();
         self.alike(a, b)?;
+        let stored = self.buffer(kernel.result())?.element;
+        if let Some((algorithm, winograd)) = kernel.algorithm(stored) {
+            ensure(algorithm == Algorithm::Direct || winograd, || {
+                let (name, stored) = (algorithm.name(), stored.name());
+                format!("the algorithm {name} is not for {kernel:?} into {stored}")
+            })?;
+        }
         match *kernel {
             Contraction::MatMul {
                 a,
@@ -374,47 +381,26 @@ impl Checker<'_> {
                 self.sizes(out, &[batch, m, n])?;
                 self.apart(out, &[a, b])
             }
-            Contraction::Conv {
-                x,
-                w,
-                y,
-                shape,
-                algorithm,
-            } => {
-                self.convolution(x, w, y, &shape, algorithm)?;
+            Contraction::Conv { x, w, y, shape, .. } => {
+                self.convolution(x, w, y, &shape)?;
                 self.apart(y, &[x, w])
             }
             Contraction::ConvInputGrad {
-                dy,
-                w,
-                dx,
-                shape,
-                algorithm,
+                dy, w, dx, shape, ..
             } => {
-                self.convolution(dx, w, dy, &shape, algorithm)?;
+                self.convolution(dx, w, dy, &shape)?;
                 self.apart(dx, &[dy, w])
             }
             Contraction::ConvFilterGrad {
-                x,
-                dy,
-                dw,
-                shape,
-                algorithm,
+                x, dy, dw, shape, ..
             } => {
-                self.convolution(x, dw, dy, &shape, algorithm)?;
+                self.convolution(x, dw, dy, &shape)?;
                 self.apart(dw, &[x, dy])
             }
         }
     }
 
-    fn convolution(
-        &self,
-        x: BufferId,
-        w: BufferId,
-        y: BufferId,
-        s: &ConvShape,
-        algorithm: Algorithm,
-    ) -> Checked {
+    fn convolution(&self, x: BufferId, w: BufferId, y: BufferId, s: &ConvShape) -> Checked {
         ensure(
             s.groups > 0
                 && s.kernel > 0
@@ -427,9 +413,6 @@ impl Checker<'_> {
                 && extent(s.w, s.kernel, s.stride, s.padding) == Some(s.ow),
             || format!("the convolution's sizes do not fit each other: {s:?}"),
         )?;
-        ensure(algorithm == Algorithm::Direct || s.has_winograd(), || {
-            format!("the algorithm {} is not for {s:?}", algorithm.name())
-        })?;
         // Windows with their padding, of the input and of the output's gradient, fit into memory's numbers.
         let side = |out: usize| product(&[out, s.stride]).map(|n| n + s.kernel);
         product(&[side(s.oh)?, side(s.ow)?, s.c])?;

@@ -210,13 +210,14 @@ impl ContractionPlan {
                 algorithm,
             } => {
                 let places = [place(x), place(dy), place(dw)];
-                match (algorithm, element(dw)) {
-                    // Sums are transformed back as f32: a gradient of bf16 is made directly.
-                    (Algorithm::Winograd, Element::F32) => {
+                match algorithm {
+                    Algorithm::Winograd => {
                         let plan = FilterGradPlan::new(&shape, places, element(x), features);
                         ContractionPlan::FilterGrad(Box::new(plan))
                     }
-                    _ => ContractionPlan::filter_gradient(&shape, places, form(x, dw)),
+                    Algorithm::Direct => {
+                        ContractionPlan::filter_gradient(&shape, places, form(x, dw))
+                    }
                 }
             }
         }

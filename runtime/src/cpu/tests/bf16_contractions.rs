@@ -166,35 +166,16 @@ proptest! {
     }
 }
 
-/// A square convolution of square images with half of the kernel as padding.
-fn square(n: usize, size: usize, c: usize, k: usize, kernel: usize, stride: usize) -> ConvShape {
-    let padding = kernel / 2;
-    let out = (size + 2 * padding - kernel) / stride + 1;
-    ConvShape {
-        n,
-        h: size,
-        w: size,
-        c,
-        k,
-        oh: out,
-        ow: out,
-        kernel,
-        stride,
-        padding,
-        groups: 1,
-    }
-}
-
 #[test]
 fn convolutions_of_networks() {
     for shape in [
-        square(1, 40, 3, 64, 7, 2),
-        square(3, 16, 1, 16, 3, 1),
-        square(2, 16, 64, 128, 3, 2),
-        square(2, 16, 64, 80, 1, 2),
-        square(3, 8, 96, 40, 1, 1),
-        square(3, 9, 70, 40, 1, 2),
-        square(33, 8, 16, 32, 3, 1),
+        ConvShape::square(1, 40, [3, 64], 7, 2),
+        ConvShape::square(3, 16, [1, 16], 3, 1),
+        ConvShape::square(2, 16, [64, 128], 3, 2),
+        ConvShape::square(2, 16, [64, 80], 1, 2),
+        ConvShape::square(3, 8, [96, 40], 1, 1),
+        ConvShape::square(3, 9, [70, 40], 1, 2),
+        ConvShape::square(33, 8, [16, 32], 3, 1),
     ] {
         convolution(shape, 7);
     }

@@ -137,7 +137,15 @@ fn passes(draw: &mut Draw, s: ConvShape, operands: Element, result: Element) -> 
         let ids = [
             bench.buffer_of(operands, a.to_vec()),
             bench.buffer_of(operands, b.to_vec()),
-            bench.buffer_of(result, vec![f32::NAN; expected.len()]),
+            // A filter's gradient is f32.
+            bench.buffer_of(
+                if name == "filter gradient" {
+                    Element::F32
+                } else {
+                    result
+                },
+                vec![f32::NAN; expected.len()],
+            ),
         ];
         bench.kernel(KernelKind::Contraction(kernel(ids)));
         Pass {
