@@ -149,8 +149,6 @@ def initial(networks, style="general"):
     """path -> (offset, scale, swing) of `tensor`, for every parameter and buffer.
 
     `general`: nothing is at a value that hides a mistake. `usual`: norms as training starts, the last norm of a basic block at 0.
-    `active`: every norm's shift is +3 or -3 by the channel's parity, so that each ReLU passes or blocks whole channels and no input of
-    one is near 0, where f32 and f64 may fall on different sides.
     """
     out = {}
     for path, p, what, _ in parameters(networks):
@@ -162,10 +160,8 @@ def initial(networks, style="general"):
             out[path] = (0.0, 0.2, 0.0)
         elif style == "general":
             out[path] = (1.0 if weight else 0.0, 0.2, 0.0)
-        elif style == "usual":
-            out[path] = (1.0 if weight and not path.endswith("bn2.weight") else 0.0, 0.0, 0.0)
         else:
-            out[path] = (0.4, 0.05, 0.0) if weight else (0.0, 0.1, 3.0)
+            out[path] = (1.0 if weight and not path.endswith("bn2.weight") else 0.0, 0.0, 0.0)
     for path, b in buffers(networks):
         out[path] = (0.0 if path.endswith("running_mean") else 1.0, 0.0 if style == "usual" else 0.2, 0.0)
     return out

@@ -16,7 +16,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import golden
-from networks import Bottleneck, BasicBlock, Mlp, Relu, ResNet, SmallBasic, SmallBottleneck, scale_only
+from networks import BasicBlock, Mlp, Relu, ResNet, SmallBasic, SmallBottleneck, scale_only
 
 
 # --- losses ----------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class SimSiam(Case):
 
 
 def resnet18():
-    return ResNet(BasicBlock, [2, 2, 2, 2], 64, "cifar")
+    return ResNet(BasicBlock, [2, 2, 2, 2], 64)
 
 
 class Large(Case):
@@ -254,51 +254,18 @@ class LargeSimSiam(Large):
         return golden.cosine(0.03, 0.0, k, total=100)
 
 
-class ActiveSimClr(LargeSimClr):
-    """The same with every residual branch at full strength, and a norm at the end: without, all cosines would be near 1."""
-
-    style = "active"
-
-    def networks(self):
-        return {"f": resnet18(), "g": Mlp(512, 512, 128, last_norm=True, last_affine=False)}
-
-
-class NarrowResNet50(Case):
-    """The bottleneck network and the ImageNet stem of the standard library, at a sixteenth of the width."""
-
-    size, batch = 48, 6
-    deep = True
-    style = "active"
-    excluded = ()
-    decay = 0.01
-
-    def networks(self):
-        return {"f": ResNet(Bottleneck, [3, 4, 6, 3], 4, "imagenet"), "g": Mlp(128, 16, last_norm=True, last_affine=False)}
-
-    def loss(self, n, x1, x2):
-        return nt_xent(n["g"](n["f"](x1)), n["g"](n["f"](x2)), 0.5), {}
-
-    def optimizer(self, groups):
-        return torch.optim.SGD(groups, lr=0.0)
-
-    def rate(self, k, path, what, network):
-        return 0.05
-
-
 SMALL = {"simclr": SimClr, "byol": Byol, "barlow_twins": BarlowTwins, "simsiam": SimSiam}
 LARGE = {
     "resnet18_simclr": LargeSimClr,
-    "resnet18_active": ActiveSimClr,
     "resnet18_byol": LargeByol,
     "resnet18_barlow_twins": LargeBarlowTwins,
     "resnet18_simsiam": LargeSimSiam,
-    "resnet50_narrow": NarrowResNet50,
 }
 STEPS = 3
 
 # How near to 0 the inputs of ReLUs may come: nearer, and f32 may fall on the other side. ResNet-18 as it usually starts has too many
 # inputs for any bound, but while its branches are near 0 their ReLUs hardly matter.
-NEAREST = {"general": 1e-5, "active": 1e-3, "usual": 0.0}
+NEAREST = {"general": 1e-5, "usual": 0.0}
 
 
 # --- running ---------------------------------------------------------------------------------------------------------

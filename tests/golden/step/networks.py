@@ -62,15 +62,11 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """As torchvision's, without `fc`; stem "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max-pool)."""
+    """As torchvision's, without `fc`; the stem is a 3x3 convolution of stride 1."""
 
-    def __init__(self, block, counts, width, stem):
+    def __init__(self, block, counts, width):
         super().__init__()
-        self.stem = stem
-        if stem == "cifar":
-            self.conv1 = conv(3, width, 3)
-        else:
-            self.conv1 = conv(3, width, 7, 2)
+        self.conv1 = conv(3, width, 3)
         self.bn1 = nn.BatchNorm2d(width)
         n_in = width
         for stage, count in enumerate(counts):
@@ -84,8 +80,6 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         x = relu(self.bn1(self.conv1(x)))
-        if self.stem == "imagenet":
-            x = F.max_pool2d(x, 3, stride=2, padding=1)
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
         return x.mean(dim=(2, 3))
