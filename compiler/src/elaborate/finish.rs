@@ -6,7 +6,7 @@ use super::evaluation::EvalSettings;
 use super::layers::{BufferDecl, Mode, ParamDecl};
 use super::overrides::Overrides;
 use super::schedules::Length;
-use super::settings::TrainSettings;
+use super::train::TrainSettings;
 use super::units::DefKind;
 use super::values::{DefId, NetworkId, R, Reported, SelectorValue, Value};
 use super::views::CheckedPipeline;

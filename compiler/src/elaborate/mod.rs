@@ -7,7 +7,7 @@
 //! - [`modules`], [`layers`], [`layer_calls`]: networks and their parts. [`forward`]: layers applied.
 //! - [`views`], [`data`], [`schedules`], [`optimizers`]: the values that say how training goes.
 //! - [`items`]: top-level definitions, each evaluated when it is first needed. [`overrides`]: `--set`.
-//! - [`settings`], [`evaluation`]: the blocks `train` and `eval`. [`finish`]: parameters and settings become the program.
+//! - [`settings`], [`train`], [`evaluation`]: the blocks `train` and `eval`. [`finish`]: parameters and settings become the program.
 //!   [`outputs`]: its graphs. [`graph`]: the graph while it is built.
 //!   [`names`]: unknown names, found without evaluation. [`unused`]: warnings for what nothing uses.
 //!
@@ -40,6 +40,7 @@ mod scope;
 mod settings;
 mod shapes;
 mod tensors;
+mod train;
 mod units;
 mod unused;
 mod values;
