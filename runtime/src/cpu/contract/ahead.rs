@@ -3,7 +3,7 @@
 use super::simd::Ahead;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub const LINE: usize = 64;
 
 /// Pixels of an operand, of which each has a run of bytes.
 #[derive(Clone, Copy)]

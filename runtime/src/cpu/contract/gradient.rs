@@ -2,7 +2,7 @@
 //! each pixel or pair of pixels.
 
 use super::Form;
-use super::ahead::Region;
+use super::ahead::{LINE, Region};
 use super::operands::{Moves, Products, turn};
 use super::simd::Kernels;
 use std::ops::Range;
@@ -86,11 +86,17 @@ impl Gradient {
         }
     }
 
-    /// Whether pixels are multiplied where they stand.
+    /// Whether pixels are multiplied where they stand: a panel has two lines or more of each, or a quarter.
     fn in_place(&self) -> bool {
+        let width = self.kernels.wide.width;
+        let near = if width * 4 < 2 * LINE {
+            4 * width * 4
+        } else {
+            NEAR
+        };
         self.products == Products::F32
             && self.column == 1
-            && self.pixel * 4 <= NEAR
+            && self.pixel * 4 <= near
             && self.full(self.panels.len() - 1)
     }
 
