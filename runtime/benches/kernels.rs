@@ -194,8 +194,9 @@ fn with_statistics(mut case: Case) -> Case {
     };
     case.name += " + statistics";
     case.kernel(KernelKind::Fused(Fused {
+        prologue: None,
         contraction,
-        epilogue,
+        epilogue: Some(epilogue),
     }))
 }
 
@@ -237,8 +238,9 @@ fn with_residual(mut case: Case) -> Case {
     };
     case.name += " + residual";
     case.kernel(KernelKind::Fused(Fused {
+        prologue: None,
         contraction,
-        epilogue,
+        epilogue: Some(epilogue),
     }))
 }
 

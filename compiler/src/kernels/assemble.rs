@@ -20,6 +20,16 @@ pub struct Draft {
     pub made_of: Vec<usize>,
 }
 
+impl Draft {
+    /// The node that its prologue makes.
+    pub fn made(&self) -> Option<usize> {
+        let KernelKind::Fused(fused) = &self.kind else {
+            return None;
+        };
+        Some(fused.made()?.0 as usize)
+    }
+}
+
 /// Units that become one kernel.
 struct Group {
     /// `None` for a fixed node.

@@ -73,6 +73,12 @@ pub fn bind(dag: &Dag, drafts: Vec<Draft>, name: impl Fn(usize) -> String) -> Bo
                 .or_insert_with(|| bound.buffer(name(id), BufferKind::Temporary, &dag.nodes[id]));
         }
     }
+    for d in 0..bound.drafts.len() {
+        if let Some(id) = bound.drafts[d].made() {
+            home.entry(id)
+                .or_insert_with(|| bound.buffer(name(id), BufferKind::Piecewise, &dag.nodes[id]));
+        }
+    }
     for (id, source) in copies {
         bound.copy(dag, id, source);
     }
@@ -191,11 +197,16 @@ fn in_place(draft: &Draft, id: usize, source: usize) -> bool {
 
 /// Applies `f` to every buffer a kernel names.
 pub fn rename(kind: &mut KernelKind, mut f: impl FnMut(&mut BufferId)) {
-    if let KernelKind::Loop(kernel)
-    | KernelKind::Fused(Fused {
-        epilogue: kernel, ..
-    }) = kind
-    {
+    let loops: Vec<&mut LoopKernel> = match kind {
+        KernelKind::Loop(kernel) => vec![kernel],
+        KernelKind::Fused(fused) => fused
+            .prologue
+            .iter_mut()
+            .chain(&mut fused.epilogue)
+            .collect(),
+        KernelKind::Indexed(_) | KernelKind::Contraction(_) => vec![],
+    };
+    for kernel in loops {
         for inst in &mut kernel.body {
             if let Inst::Load(access) = inst {
                 f(&mut access.buffer);

@@ -5,10 +5,10 @@ use super::assemble::{Draft, assemble};
 use super::bind::{Bound, bind};
 use super::choose::choose;
 use super::dag::{Dag, import};
-use super::epilogues::attach;
 use super::fuse::cluster;
 use super::ir::{BufferId, BufferKind, Kernel, KernelKind, KernelProgram};
 use super::keep::{keep, live};
+use super::{epilogues, prologues};
 use crate::lower::{Lowered, Note};
 use crate::program::Math;
 use luminal::graph::{Graph, NodeIndex};
@@ -56,16 +56,18 @@ pub fn build(graph: &Graph, interface: &Interface) -> Result<KernelProgram, Diag
     let units = cluster(&dag);
     let kept = keep(&dag, &units, &outputs);
     let live = live(&dag, &units, &kept, &outputs);
-    let drafts = attach(&dag, assemble(&dag, &units, &kept, &live));
+    let mut drafts = epilogues::attach(&dag, assemble(&dag, &units, &kept, &live));
+    for draft in &mut drafts {
+        // Buffers are still named by nodes.
+        let stored = |b: BufferId| dag.nodes[b.0 as usize].element;
+        choose(&mut draft.kind, interface.options.math, stored);
+    }
+    let drafts = prologues::attach(&dag, drafts);
     let names = Names {
         dag: &dag,
         notes: &interface.notes,
     };
-    let mut bound = bind(&dag, drafts, |id| names.tensor(id));
-    for draft in &mut bound.drafts {
-        let stored = |b: BufferId| bound.buffers[b.0 as usize].element;
-        choose(&mut draft.kind, interface.options.math, stored);
-    }
+    let bound = bind(&dag, drafts, |id| names.tensor(id));
     let arranged = arrange(&bound, interface.options.memory)?;
     let program = finish(arranged, &names);
     debug_assert_eq!(super::verify::verify(&program), Vec::<String>::new());

@@ -115,7 +115,7 @@ impl Compiled {
         };
         let loaded = loaded?;
         let buffers = loaded.program().buffers.iter().zip(0..);
-        let named = buffers.filter(|(b, _)| b.kind != BufferKind::Temporary);
+        let named = buffers.filter(|(b, _)| is_read(b.kind));
         Ok(Compiled {
             graph: lowered.graph,
             names: named.map(|(b, i)| (b.name.clone(), BufferId(i))).collect(),
@@ -150,6 +150,11 @@ impl Compiled {
     }
 }
 
+/// Whether the host may read it after a step.
+fn is_read(kind: BufferKind) -> bool {
+    is_source(kind) || kind == BufferKind::Output
+}
+
 fn is_source(kind: BufferKind) -> bool {
     matches!(kind, BufferKind::Input | BufferKind::State)
 }
@@ -181,7 +186,7 @@ impl Executor for Compiled {
     }
 
     fn get(&self, name: &str, out: &mut Vec<f32>) -> bool {
-        let Some((buffer, len)) = self.find(name, |kind| kind != BufferKind::Temporary) else {
+        let Some((buffer, len)) = self.find(name, is_read) else {
             return false;
         };
         out.resize(len, 0.0);

@@ -16,7 +16,8 @@ impl KernelProgram {
             KernelKind::Loop(kernel) => self.loop_bytes(kernel),
             KernelKind::Fused(fused) => {
                 let contraction = KernelKind::Contraction(fused.contraction.clone());
-                self.fixed_bytes(contraction) + self.loop_bytes(&fused.epilogue) - self.saved(fused)
+                let loops: u64 = fused.loops().map(|k| self.loop_bytes(k)).sum();
+                self.fixed_bytes(contraction) + loops - self.passed(fused) - self.saved(fused)
             }
             kind => self.fixed_bytes(kind.clone()),
         }
@@ -32,10 +33,18 @@ impl KernelProgram {
 
     /// Bytes that an epilogue reads and writes in the cache: the contraction's result.
     pub fn saved(&self, fused: &Fused) -> u64 {
-        let outputs = fused.epilogue.outputs.iter().map(|o| &o.to);
-        let touches = fused.epilogue.loads().chain(outputs);
+        let touches = fused.epilogue.iter().flat_map(|epilogue| {
+            let outputs = epilogue.outputs.iter().map(|o| &o.to);
+            epilogue.loads().chain(outputs)
+        });
         let count = touches.filter(|a| fused.is_result(a)).count() as u64;
         count * self.buffers[fused.contraction.result().0 as usize].bytes() as u64
+    }
+
+    /// Bytes that pass from a prologue to its contraction in the cache: the operand is neither written nor read.
+    pub fn passed(&self, fused: &Fused) -> u64 {
+        let operand = fused.made().map(|b| &self.buffers[b.0 as usize]);
+        operand.map_or(0, |b| 2 * b.bytes() as u64)
     }
 
     fn loop_bytes(&self, kernel: &LoopKernel) -> u64 {
@@ -98,24 +107,20 @@ pub fn flops(kernel: &KernelKind) -> u64 {
         },
         KernelKind::Contraction(kernel) => contraction_flops(kernel),
         KernelKind::Fused(fused) => {
-            contraction_flops(&fused.contraction) + loop_flops(&fused.epilogue)
+            contraction_flops(&fused.contraction) + fused.loops().map(loop_flops).sum::<u64>()
         }
     }
 }
 
 fn loop_flops(kernel: &LoopKernel) -> u64 {
     let points: u64 = kernel.shape.iter().map(|d| *d as u64).product();
-    let body = kernel
-        .body
-        .iter()
-        .filter(|i| !matches!(i, Inst::Load(_) | Inst::Const(_) | Inst::Index(_)));
     let reductions = kernel.outputs.iter().map(|o| match o.combine {
         Combine::Store => 0,
         Combine::Sum(_) | Combine::Max(_) => 1,
         // The mean's sum, the difference, its square and their sum.
         Combine::Deviations(_) => 4,
     });
-    points * (body.count() + reductions.sum::<usize>()) as u64
+    points * (kernel.operations() + reductions.sum::<usize>()) as u64
 }
 
 fn contraction_flops(kernel: &Contraction) -> u64 {

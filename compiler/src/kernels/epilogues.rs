@@ -77,22 +77,31 @@ impl Made<'_> {
             }
             let epilogue = over(kernel, contraction.result_shape())?;
             let fused = Fused {
+                prologue: None,
                 contraction: contraction.clone(),
-                epilogue,
+                epilogue: None,
             };
             let aligned = |a: &Access| a.buffer != contraction.result() || fused.is_result(a);
             let others = || reader.reads.iter().copied().filter(|id| *id != result);
-            (fused.epilogue.loads().all(aligned) && !self.depend(others(), c))
-                .then(|| (*at, self.fuse(draft, reader, fused)))
+            if !epilogue.loads().all(aligned) || self.depend(others(), c) {
+                return None;
+            }
+            Some((*at, self.fuse(draft, reader, fused, epilogue)))
         })
     }
 
-    fn fuse(&self, draft: &Draft, reader: &Draft, mut fused: Fused) -> Draft {
+    fn fuse(
+        &self,
+        draft: &Draft,
+        reader: &Draft,
+        mut fused: Fused,
+        mut epilogue: LoopKernel,
+    ) -> Draft {
         let result = fused.contraction.result().0 as usize;
         let read_elsewhere =
             self.readers[result].len() > 1 || self.dag.ports.iter().any(|(_, id)| *id == result);
         let mut writes: BTreeSet<usize> = reader.writes.iter().copied().collect();
-        let over = fused.epilogue.outputs.iter().find(|o| {
+        let over = epilogue.outputs.iter().find(|o| {
             let mut to = o.to.clone();
             to.buffer = fused.contraction.result();
             let element = |id: usize| self.dag.nodes[id].element;
@@ -101,11 +110,14 @@ impl Made<'_> {
                 && element(o.to.buffer.0 as usize) == element(result)
         });
         match over.map(|o| o.to.buffer) {
-            Some(over) if !read_elsewhere => keep_only(&mut fused, over),
+            Some(over) if !read_elsewhere => {
+                keep_only(&mut fused.contraction, &mut epilogue, over);
+            }
             _ => {
                 writes.insert(result);
             }
         }
+        fused.epilogue = Some(epilogue);
         let reads = draft.reads.iter().chain(&reader.reads).copied();
         let mut made_of = draft.made_of.clone();
         made_of.extend(&reader.made_of);
@@ -142,10 +154,10 @@ impl Made<'_> {
 }
 
 /// Lets an output of the epilogue stand where the contraction's result would.
-fn keep_only(fused: &mut Fused, output: BufferId) {
-    let result = fused.contraction.result();
-    *fused.contraction.result_mut() = output;
-    for inst in &mut fused.epilogue.body {
+fn keep_only(contraction: &mut Contraction, epilogue: &mut LoopKernel, output: BufferId) {
+    let result = contraction.result();
+    *contraction.result_mut() = output;
+    for inst in &mut epilogue.body {
         if let Inst::Load(access) = inst
             && access.buffer == result
         {
@@ -155,7 +167,7 @@ fn keep_only(fused: &mut Fused, output: BufferId) {
 }
 
 /// The same kernel over rows and columns, if it runs over those or over both as one axis.
-fn over(kernel: &LoopKernel, [rows, columns]: [usize; 2]) -> Option<LoopKernel> {
+pub fn over(kernel: &LoopKernel, [rows, columns]: [usize; 2]) -> Option<LoopKernel> {
     if kernel.shape == [rows, columns] {
         return Some(kernel.clone());
     }

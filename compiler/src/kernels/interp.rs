@@ -2,7 +2,8 @@
 
 use super::device::{Device, Loaded};
 use super::ir::{
-    Access, Binary, Buffer, BufferId, Combine, Contraction, Element, Indexed, Inst, KernelKind,
+    Access, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, Element, Indexed, Inst,
+    KernelKind,
 };
 use super::ir::{KernelProgram, LoopKernel, Unary};
 use super::naive::{self, MatMulShape, TakeShape};
@@ -19,15 +20,25 @@ impl Device for Interpreter {
     fn load(&self, program: Rc<KernelProgram>) -> Result<Rc<dyn Loaded>, Diagnostic> {
         // What no kernel writes is poison, so that a read before a write is seen.
         let mut arena = vec![POISON; program.arena_len];
-        for buffer in program
-            .buffers
-            .iter()
-            .filter(|b| b.kind != super::ir::BufferKind::Temporary)
-        {
-            arena[buffer.offset..buffer.offset + buffer.words()].fill(0);
+        let mut offsets = Vec::with_capacity(program.buffers.len());
+        for buffer in &program.buffers {
+            let mut offset = buffer.offset;
+            match buffer.kind {
+                BufferKind::Temporary => {}
+                // These stand whole behind the arena.
+                BufferKind::Piecewise => {
+                    offset = arena.len();
+                    arena.resize(offset + buffer.element.words(buffer.len()), POISON);
+                }
+                BufferKind::Input | BufferKind::State | BufferKind::Output => {
+                    arena[offset..offset + buffer.words()].fill(0);
+                }
+            }
+            offsets.push(offset);
         }
         Ok(Rc::new(Memory {
             program,
+            offsets,
             arena: RefCell::new(arena),
         }))
     }
@@ -39,6 +50,8 @@ const POISON: u32 = 0x7fc0_7fc0;
 #[derive(Debug)]
 struct Memory {
     program: Rc<KernelProgram>,
+    /// Where each buffer begins.
+    offsets: Vec<usize>,
     /// Words of 4 bytes.
     arena: RefCell<Vec<u32>>,
 }
@@ -50,24 +63,24 @@ impl Memory {
 
     /// Element `at` of a buffer.
     fn get(&self, buffer: BufferId, at: usize) -> f32 {
-        let buffer = self.buffer(buffer);
+        let first = self.offsets[buffer.0 as usize];
         let arena = self.arena.borrow();
-        match buffer.element {
-            Element::F32 => f32::from_bits(arena[buffer.offset + at]),
+        match self.buffer(buffer).element {
+            Element::F32 => f32::from_bits(arena[first + at]),
             Element::Bf16 => {
-                let word = arena[buffer.offset + at / 2];
+                let word = arena[first + at / 2];
                 bf16::widen((word >> (16 * (at % 2))) as u16)
             }
         }
     }
 
     fn put(&self, buffer: BufferId, at: usize, value: f32) {
-        let buffer = self.buffer(buffer);
+        let first = self.offsets[buffer.0 as usize];
         let mut arena = self.arena.borrow_mut();
-        match buffer.element {
-            Element::F32 => arena[buffer.offset + at] = value.to_bits(),
+        match self.buffer(buffer).element {
+            Element::F32 => arena[first + at] = value.to_bits(),
             Element::Bf16 => {
-                let (word, shift) = (&mut arena[buffer.offset + at / 2], 16 * (at % 2));
+                let (word, shift) = (&mut arena[first + at / 2], 16 * (at % 2));
                 let half = u32::from(bf16::narrow(value)) << shift;
                 *word = *word & !(0xffff << shift) | half;
             }
@@ -306,8 +319,9 @@ impl Loaded for Memory {
             KernelKind::Indexed(kernel) => self.run_indexed(kernel),
             KernelKind::Contraction(kernel) => self.run_contraction(kernel),
             KernelKind::Fused(fused) => {
+                fused.prologue.iter().for_each(|p| self.run_loop(p));
                 self.run_contraction(&fused.contraction);
-                self.run_loop(&fused.epilogue);
+                fused.epilogue.iter().for_each(|e| self.run_loop(e));
             }
         }
     }

@@ -29,7 +29,7 @@ pub struct Buffer {
     pub kind: BufferKind,
     pub element: Element,
     pub shape: Vec<usize>,
-    /// Where it begins in the arena, in words of 4 bytes; a multiple of 16 (64 bytes).
+    /// Where it begins in the arena, in words of 4 bytes; a multiple of 16 (64 bytes). 0 where it has no place.
     pub offset: usize,
 }
 
@@ -81,7 +81,10 @@ impl Buffer {
 
     /// Words of 4 bytes it takes in the arena.
     pub fn words(&self) -> usize {
-        self.element.words(self.len())
+        match self.kind {
+            BufferKind::Piecewise => 0,
+            _ => self.element.words(self.len()),
+        }
     }
 
     /// Bytes of its elements.
@@ -101,6 +104,8 @@ pub enum BufferKind {
     Output,
     /// Alive between its kernels only; its place is shared with others.
     Temporary,
+    /// Made piece by piece by a prologue in each kernel that reads it; it has no place in the arena.
+    Piecewise,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -138,31 +143,39 @@ impl KernelKind {
     }
 }
 
-/// A contraction with an epilogue: a loop kernel over the rows and columns of its result, which a device runs on each part
-/// of the result as it is made.
+/// A contraction with loops on both sides, which a device runs on parts of its operands and of its result.
 ///
-/// It means the contraction, then the loop. The epilogue's index space is [rows, columns] as
-/// [`Contraction::result_shape`] says. It loads the result only at its own point, and may store over it there; so
-/// the contraction's own sums need not be kept. Nothing that it writes besides is read by either.
+/// It means the prologue, then the contraction, then the epilogue; one of the two loops is there.
+///
+/// The *prologue* makes the operand that [`Contraction::piecewise`] names, from tensors that the kernel does not write: it
+/// stores each point of the operand's index space, [pixels, channels], into its [`BufferKind::Piecewise`] buffer, and does nothing
+/// else. A device makes what a unit of work reads in its scratch, some of it more than once.
+///
+/// The *epilogue*'s index space is [rows, columns] as [`Contraction::result_shape`] says. It loads the result only at its own
+/// point, and may store over it there; so the contraction's own sums need not be kept. Nothing that it writes besides is
+/// read by either.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fused {
+    pub prologue: Option<LoopKernel>,
     pub contraction: Contraction,
-    pub epilogue: LoopKernel,
+    pub epilogue: Option<LoopKernel>,
 }
 
 impl Fused {
+    /// Its loops, in the order they run.
+    pub fn loops(&self) -> impl Iterator<Item = &LoopKernel> {
+        self.prologue.iter().chain(&self.epilogue)
+    }
+
+    /// The operand that the prologue makes.
+    pub fn made(&self) -> Option<BufferId> {
+        Some(self.prologue.as_ref()?.outputs.first()?.to.buffer)
+    }
+
     /// Whether an access is the result's element of each point.
     pub fn is_result(&self, access: &Access) -> bool {
-        let [rows, columns] = self.contraction.result_shape();
-        let along = |axis: usize, size: usize, stride: usize| {
-            access.valid.get(axis) == Some(&None)
-                && (size == 1 || access.strides.get(axis) == Some(&(stride as i64)))
-        };
         access.buffer == self.contraction.result()
-            && access.offset == 0
-            && access.strides.len() == 2
-            && along(0, rows, columns)
-            && along(1, columns, 1)
+            && access.is_dense(self.contraction.result_shape())
     }
 }
 
@@ -183,6 +196,12 @@ pub struct LoopKernel {
 }
 
 impl LoopKernel {
+    /// Instructions that compute: neither loads nor numbers.
+    pub fn operations(&self) -> usize {
+        let computes = |i: &&Inst| !matches!(i, Inst::Load(_) | Inst::Const(_) | Inst::Index(_));
+        self.body.iter().filter(computes).count()
+    }
+
     /// The places it loads from.
     pub fn loads(&self) -> impl Iterator<Item = &Access> {
         self.body.iter().filter_map(|inst| match inst {
@@ -259,6 +278,20 @@ pub struct Access {
     pub offset: i64,
     pub strides: Vec<i64>,
     pub valid: Vec<Option<(usize, usize)>>,
+}
+
+impl Access {
+    /// Whether it is a matrix's element of each point of its rows and columns.
+    pub fn is_dense(&self, [rows, columns]: [usize; 2]) -> bool {
+        let along = |axis: usize, size: usize, stride: usize| {
+            self.valid.get(axis) == Some(&None)
+                && (size == 1 || self.strides.get(axis) == Some(&(stride as i64)))
+        };
+        self.offset == 0
+            && self.strides.len() == 2
+            && along(0, rows, columns)
+            && along(1, columns, 1)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -469,6 +502,15 @@ impl Contraction {
             Contraction::Conv { x, w, .. } => (x, w),
             Contraction::ConvInputGrad { dy, w, .. } => (dy, w),
             Contraction::ConvFilterGrad { x, dy, .. } => (x, dy),
+        }
+    }
+
+    /// The operand that a prologue may make, as pixels and channels: what a convolution or its filter's gradient reads.
+    pub fn piecewise(&self) -> Option<(BufferId, [usize; 2])> {
+        match self {
+            Contraction::Conv { x, shape: s, .. }
+            | Contraction::ConvFilterGrad { x, shape: s, .. } => Some((*x, [s.n * s.h * s.w, s.c])),
+            Contraction::MatMul { .. } | Contraction::ConvInputGrad { .. } => None,
         }
     }
 

@@ -7,9 +7,9 @@
 //! - [`build`]: the passes from a lowered graph to a program, in order: [`dag`] imports (with [`space`]: index spaces, and
 //!   [`reductions`] recognised, [`roundings`] of products taken into them),
 //!   [`fuse`] clusters, [`keep`] decides what is stored, [`assemble`] and [`emit`] make kernels (with
-//!   [`peephole`]: several instructions as one), [`epilogues`] joins them to
-//!   contractions, [`bind`] gives them buffers,
-//!   [`choose`] settles how each contraction is computed, [`arrange`] takes the best of some arrangements: [`schedule`] orders
+//!   [`peephole`]: several instructions as one), [`epilogues`] and [`prologues`] join them to contractions, after
+//!   [`choose`] has settled how each of those is computed, [`bind`] gives them buffers, [`arrange`] takes the best of some
+//!   arrangements: [`schedule`] orders
 //!   the kernels, [`recompute`] lets values go that are made again, [`plan`] places the buffers. [`bits`]: sets for them.
 pub mod arrange;
 pub mod assemble;
@@ -30,6 +30,7 @@ pub mod keep;
 pub mod naive;
 pub mod peephole;
 pub mod plan;
+pub mod prologues;
 pub mod recompute;
 pub mod reductions;
 pub mod roundings;

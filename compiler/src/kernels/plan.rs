@@ -27,11 +27,9 @@ pub fn room(buffer: &Buffer) -> usize {
 /// Sets every buffer's offset for kernels in this order; returns the arena's length.
 pub fn plan(bound: &mut Bound, order: &[usize]) -> usize {
     let mut end = 0;
-    for buffer in bound
-        .buffers
-        .iter_mut()
-        .filter(|b| b.kind != BufferKind::Temporary)
-    {
+    let has_own =
+        |b: &&mut Buffer| !matches!(b.kind, BufferKind::Temporary | BufferKind::Piecewise);
+    for buffer in bound.buffers.iter_mut().filter(has_own) {
         buffer.offset = end;
         end += room(buffer);
     }

@@ -31,7 +31,7 @@ struct State<'a> {
 fn size(buffer: &Buffer) -> i64 {
     match buffer.kind {
         BufferKind::Temporary => buffer.words() as i64,
-        BufferKind::Input | BufferKind::State | BufferKind::Output => 0,
+        BufferKind::Input | BufferKind::State | BufferKind::Output | BufferKind::Piecewise => 0,
     }
 }
 

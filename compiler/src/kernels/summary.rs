@@ -28,7 +28,7 @@ fn purpose(buffer: &Buffer) -> &'static str {
         BufferKind::State if buffer.name.starts_with("buffer/") => "running statistics",
         BufferKind::State => "optimizer",
         BufferKind::Output => "outputs",
-        BufferKind::Temporary => "temporaries",
+        BufferKind::Temporary | BufferKind::Piecewise => "temporaries",
     }
 }
 

@@ -8,6 +8,7 @@ use super::ir::{
     Access, Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Element, Indexed, Inst,
 };
 use super::ir::{KernelKind, KernelProgram, LoopKernel, Reg, Unary, Window};
+use super::prologues::evaluations;
 use super::summary::plan_text;
 use super::verify::touched;
 use std::collections::BTreeMap;
@@ -33,14 +34,21 @@ pub fn text(program: &KernelProgram) -> String {
             KernelKind::Fused(fused) => {
                 let _ = writeln!(out, "kernel {k}: {}  # {cost}", kernel.name);
                 let contraction = KernelKind::Contraction(fused.contraction.clone());
+                if let Some(prologue) = &fused.prologue {
+                    let (shape, saved) = (&prologue.shape, program.passed(fused));
+                    let times = evaluations(&fused.contraction).unwrap_or(1.0);
+                    let _ = writeln!(
+                        out,
+                        "  first over {shape:?}, {times} times, which saves {saved} bytes"
+                    );
+                    loop_text(&mut out, program, prologue);
+                }
                 let _ = writeln!(out, "  {}", fixed_text(program, &contraction));
-                let _ = writeln!(
-                    out,
-                    "  then over {:?}, which saves {} bytes",
-                    fused.epilogue.shape,
-                    program.saved(fused)
-                );
-                loop_text(&mut out, program, &fused.epilogue);
+                if let Some(epilogue) = &fused.epilogue {
+                    let (shape, saved) = (&epilogue.shape, program.saved(fused));
+                    let _ = writeln!(out, "  then over {shape:?}, which saves {saved} bytes");
+                    loop_text(&mut out, program, epilogue);
+                }
             }
             kind => {
                 let _ = writeln!(out, "kernel {k}: {}  # {cost}", kernel.name);

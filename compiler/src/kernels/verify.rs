@@ -49,9 +49,13 @@ pub fn touched(kernel: &Kernel) -> (Vec<BufferId>, Vec<BufferId>) {
             let result = fused.contraction.result();
             let (mut reads, mut writes) =
                 of_fixed(KernelKind::Contraction(fused.contraction.clone()));
-            let (loads, outputs) = of_loop(&fused.epilogue);
-            reads.extend(loads.into_iter().filter(|b| *b != result));
-            writes.extend(outputs.into_iter().filter(|b| *b != result));
+            for (loads, outputs) in fused.loops().map(of_loop) {
+                reads.extend(loads.into_iter().filter(|b| *b != result));
+                writes.extend(outputs.into_iter().filter(|b| *b != result));
+            }
+            // What a prologue makes stays inside.
+            reads.retain(|b| Some(*b) != fused.made());
+            writes.retain(|b| Some(*b) != fused.made());
             (reads, writes)
         }
     }
@@ -89,8 +93,15 @@ impl Verifier<'_> {
             KernelKind::Fused(fused) => {
                 let contraction = KernelKind::Contraction(fused.contraction.clone());
                 self.fixed(k, &contraction);
-                self.loop_kernel(k, &fused.epilogue);
-                self.epilogue(k, fused);
+                fused.loops().for_each(|l| self.loop_kernel(k, l));
+                if let Some(prologue) = &fused.prologue {
+                    self.prologue(k, fused, prologue, &writes);
+                }
+                if let Some(epilogue) = &fused.epilogue {
+                    self.epilogue(k, fused, epilogue);
+                } else if fused.prologue.is_none() {
+                    self.say(k, "it has no loop".to_string());
+                }
             }
             kind => self.fixed(k, kind),
         }
@@ -115,22 +126,54 @@ impl Verifier<'_> {
         self.operands(k, kind);
     }
 
+    /// A prologue makes an operand and nothing else, of what is there before.
+    fn prologue(&mut self, k: usize, fused: &Fused, prologue: &LoopKernel, writes: &[BufferId]) {
+        let [output] = &prologue.outputs[..] else {
+            self.say(
+                k,
+                "its prologue makes more or less than an operand".to_string(),
+            );
+            return;
+        };
+        let to = output.to.buffer;
+        let (a, b) = fused.contraction.operands();
+        match fused.contraction.piecewise() {
+            Some((operand, shape)) if operand == to && a != b => {
+                let whole = output.combine == Combine::Store && output.to.is_dense(shape);
+                if prologue.shape != shape || !whole {
+                    self.say(k, format!("its prologue does not make all of {shape:?}"));
+                }
+            }
+            _ => self.say(k, format!("its prologue makes buffer {}", to.0)),
+        }
+        if self.program.buffers[to.0 as usize].kind != BufferKind::Piecewise {
+            self.say(k, format!("its prologue's buffer {} has a place", to.0));
+        }
+        if let Some(load) = prologue.loads().find(|l| writes.contains(&l.buffer)) {
+            let what = format!(
+                "its prologue reads buffer {}, which it writes",
+                load.buffer.0
+            );
+            self.say(k, what);
+        }
+    }
+
     /// What an epilogue may do that a loop kernel after the contraction may do too, and no more.
-    fn epilogue(&mut self, k: usize, fused: &Fused) {
+    fn epilogue(&mut self, k: usize, fused: &Fused, epilogue: &LoopKernel) {
         let contraction = &fused.contraction;
         let (result, (a, b)) = (contraction.result(), contraction.operands());
         let shape = contraction.result_shape();
-        if fused.epilogue.shape != shape {
+        if epilogue.shape != shape {
             self.say(k, format!("its epilogue is not over {shape:?}"));
         }
         let elsewhere = |a: &Access| a.buffer == result && !fused.is_result(a);
-        if fused.epilogue.loads().any(elsewhere) {
+        if epilogue.loads().any(elsewhere) {
             self.say(
                 k,
                 "its epilogue reads the result at other points".to_string(),
             );
         }
-        for output in &fused.epilogue.outputs {
+        for output in &epilogue.outputs {
             let to = output.to.buffer;
             if elsewhere(&output.to) || (to == result && output.combine != Combine::Store) {
                 self.say(
@@ -138,7 +181,7 @@ impl Verifier<'_> {
                     "its epilogue writes the result at other points".to_string(),
                 );
             }
-            let read = to != result && fused.epilogue.loads().any(|a| a.buffer == to);
+            let read = to != result && epilogue.loads().any(|a| a.buffer == to);
             if read || to == a || to == b {
                 self.say(
                     k,
@@ -243,7 +286,7 @@ impl Verifier<'_> {
         let mut life: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
         let end = self.program.kernels.len();
         for (b, buffer) in buffers.iter().enumerate() {
-            if buffer.kind != BufferKind::Temporary {
+            if !matches!(buffer.kind, BufferKind::Temporary | BufferKind::Piecewise) {
                 life[b] = Some((0, end));
             }
         }
@@ -258,6 +301,10 @@ impl Verifier<'_> {
                 .map(|b| b.0 as usize)
                 .filter(|b| *b < buffers.len())
             {
+                if buffers[b].kind == BufferKind::Piecewise {
+                    self.say(k, format!("reads buffer {b}, which has no place"));
+                    continue;
+                }
                 if !written[b] {
                     self.say(k, format!("reads buffer {b} before it is written"));
                 }
@@ -271,6 +318,10 @@ impl Verifier<'_> {
                 .map(|b| b.0 as usize)
                 .filter(|b| *b < buffers.len())
             {
+                if buffers[b].kind == BufferKind::Piecewise {
+                    self.say(k, format!("writes buffer {b}, which has no place"));
+                    continue;
+                }
                 written[b] = true;
                 life[b] = Some((
                     life[b].map_or(k, |l| l.0),

@@ -6,8 +6,8 @@
 use super::loops::canon::{Canon, MAX_AXES, Op};
 use super::loops::ranges::{disjoint, injective, overlap, same};
 use sslc_compiler::kernels::ir::{
-    Access, Algorithm, Buffer, BufferId, Combine, Contraction, ConvShape, Element, Fused, Indexed,
-    Inst, KernelKind, KernelProgram, LoopKernel, Window,
+    Access, Algorithm, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape, Element,
+    Fused, Indexed, Inst, KernelKind, KernelProgram, LoopKernel, Window,
 };
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
@@ -20,7 +20,10 @@ const LIMIT: usize = 1 << 48;
 /// # Errors
 /// E0702 with the kernel and what is wrong with it.
 pub fn check(program: &KernelProgram) -> Result<(), Diagnostic> {
-    let checker = Checker { program };
+    let checker = Checker {
+        program,
+        made: None,
+    };
     checker
         .buffers()
         .map_err(|what| fault("its buffers", &what))?;
@@ -58,8 +61,11 @@ fn product(sizes: &[usize]) -> Checked<usize> {
         .ok_or_else(|| format!("the shape {sizes:?} is too large"))
 }
 
+#[derive(Clone, Copy)]
 struct Checker<'a> {
     program: &'a KernelProgram,
+    /// The operand that a prologue makes: it has no place in the arena.
+    made: Option<BufferId>,
 }
 
 impl Checker<'_> {
@@ -69,7 +75,16 @@ impl Checker<'_> {
         })?;
         for buffer in &self.program.buffers {
             let len = product(&buffer.shape)?;
-            let end = buffer.offset.checked_add(buffer.element.words(len));
+            let words = match buffer.kind {
+                BufferKind::Piecewise => {
+                    ensure(buffer.offset == 0, || {
+                        format!("`{}` has no place, but begins somewhere", buffer.name)
+                    })?;
+                    0
+                }
+                _ => buffer.element.words(len),
+            };
+            let end = buffer.offset.checked_add(words);
             ensure(end.is_some_and(|end| end <= self.program.arena_len), || {
                 format!("`{}` goes beyond the arena", buffer.name)
             })?;
@@ -79,7 +94,10 @@ impl Checker<'_> {
 
     fn buffer(&self, id: BufferId) -> Checked<&Buffer> {
         let buffer = self.program.buffers.get(id.0 as usize);
-        buffer.ok_or_else(|| format!("there is no buffer {}", id.0))
+        let buffer = buffer.ok_or_else(|| format!("there is no buffer {}", id.0))?;
+        let placed = buffer.kind != BufferKind::Piecewise || self.made == Some(id);
+        ensure(placed, || format!("`{}` has no place", buffer.name))?;
+        Ok(buffer)
     }
 
     /// The buffer has these sizes.
@@ -163,6 +181,12 @@ impl Checker<'_> {
     }
 
     fn loop_kernel(&self, kernel: &LoopKernel) -> Checked {
+        self.accesses(kernel)?;
+        self.races(&Canon::new(kernel, &self.program.buffers))
+    }
+
+    /// Every access is within its buffer, every operand set.
+    fn accesses(&self, kernel: &LoopKernel) -> Checked {
         let points = product(&kernel.shape)?;
         ensure(points > 0, || "the index space is empty".to_string())?;
         for (i, inst) in kernel.body.iter().enumerate() {
@@ -213,7 +237,7 @@ impl Checker<'_> {
                 "an axis that is reduced does not exist".to_string()
             })?;
         }
-        self.races(&Canon::new(kernel, &self.program.buffers))
+        Ok(())
     }
 
     /// No element is written twice, and none is read at a point other than the one that writes it.
@@ -332,22 +356,68 @@ impl Checker<'_> {
         }
     }
 
-    /// Each piece of the result may be treated while others are being made.
+    /// Each piece of the result may be treated while others are being made, and each of the operand whenever it is read.
     fn fused(&self, kernel: &Fused) -> Checked {
-        self.contraction(&kernel.contraction)?;
-        self.loop_kernel(&kernel.epilogue)?;
+        let made = kernel.made();
+        let inside = Checker { made, ..*self };
+        inside.contraction(&kernel.contraction)?;
+        let (result, (a, b)) = (kernel.contraction.result(), kernel.contraction.operands());
+        // Nothing but the operand is without a place.
+        let placed = [a, b].into_iter().filter(|o| Some(*o) != made);
+        for id in placed.chain([result]) {
+            self.buffer(id)?;
+        }
+        if let Some(prologue) = &kernel.prologue {
+            inside.accesses(prologue)?;
+            self.prologue(kernel, prologue)?;
+        }
+        if let Some(epilogue) = &kernel.epilogue {
+            self.epilogue(kernel, epilogue)?;
+        }
+        Ok(())
+    }
+
+    fn prologue(&self, kernel: &Fused, prologue: &LoopKernel) -> Checked {
+        let made = kernel.made();
+        let (a, b) = kernel.contraction.operands();
+        let operand = kernel.contraction.piecewise();
+        let operand = operand.filter(|(id, _)| Some(*id) == made && a != b);
+        let (_, shape) = operand.ok_or("the prologue makes no operand that may be made")?;
+        let whole = match &prologue.outputs[..] {
+            [output] => output.combine == Combine::Store && output.to.is_dense(shape),
+            _ => false,
+        };
+        ensure(prologue.shape == shape && whole, || {
+            format!("the prologue does not make all of {shape:?}")
+        })?;
+        for load in prologue.loads() {
+            self.buffer(load.buffer)?;
+            self.apart(load.buffer, &[kernel.contraction.result()])?;
+            for output in kernel.epilogue.iter().flat_map(|e| &e.outputs) {
+                self.apart(output.to.buffer, &[load.buffer])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn epilogue(&self, kernel: &Fused, epilogue: &LoopKernel) -> Checked {
+        self.loop_kernel(epilogue)?;
         let shape = kernel.contraction.result_shape();
-        ensure(kernel.epilogue.shape == shape, || {
+        ensure(epilogue.shape == shape, || {
             format!("the epilogue is not over {shape:?}")
         })?;
         let (result, (a, b)) = (kernel.contraction.result(), kernel.contraction.operands());
-        for load in kernel.epilogue.loads() {
+        let read: Vec<BufferId> = [a, b]
+            .into_iter()
+            .filter(|o| Some(*o) != kernel.made())
+            .collect();
+        for load in epilogue.loads() {
             if !kernel.is_result(load) {
                 self.apart(load.buffer, &[result])?;
             }
         }
-        for output in &kernel.epilogue.outputs {
-            self.apart(output.to.buffer, &[a, b])?;
+        for output in &epilogue.outputs {
+            self.apart(output.to.buffer, &read)?;
             if output.combine != Combine::Store || !kernel.is_result(&output.to) {
                 self.apart(output.to.buffer, &[result])?;
             }

@@ -174,7 +174,7 @@ fn batch_norm_takes_three_passes_and_stores_two_tensors() {
     assert_eq!((stores, sums), (vec![1, 0, 1], vec![0, 2, 0]));
     // The statistics are taken of the convolution's result as it is made.
     let statistics = program.kernels.iter().find_map(|k| match &k.kind {
-        KernelKind::Fused(fused) => Some(&fused.epilogue),
+        KernelKind::Fused(fused) => fused.epilogue.as_ref(),
         _ => None,
     });
     let combines: Vec<Combine> = statistics

@@ -4,12 +4,13 @@ use super::forms::program;
 use super::net;
 use crate::core::builder::Builder;
 use crate::core::graph::Graph;
+use crate::core::ops;
 use crate::exec::Executor;
 use crate::kernels::build::Options;
 use crate::kernels::compile::{Compiled, KernelOp};
 use crate::kernels::interp::Interpreter;
 use crate::kernels::ir::{
-    Access, BufferId, BufferKind, Combine, Fused, Inst, KernelKind, KernelProgram,
+    Access, BufferId, BufferKind, Combine, Fused, Inst, KernelKind, KernelProgram, LoopKernel,
 };
 use crate::kernels::{text, verify::verify};
 use crate::lower::lower;
@@ -148,7 +149,7 @@ fn broken(f: impl FnOnce(&mut KernelProgram)) -> String {
     verify(&program).join("\n")
 }
 
-fn first_loop(program: &mut KernelProgram) -> &mut crate::kernels::ir::LoopKernel {
+fn first_loop(program: &mut KernelProgram) -> &mut LoopKernel {
     let found = program.kernels.iter_mut().find_map(|k| match &mut k.kind {
         KernelKind::Loop(kernel) => Some(kernel),
         KernelKind::Indexed(_) | KernelKind::Contraction(_) | KernelKind::Fused(_) => None,
@@ -164,9 +165,13 @@ fn first_fused(program: &mut KernelProgram) -> &mut Fused {
     found.unwrap()
 }
 
+fn epilogue(fused: &mut Fused) -> &mut LoopKernel {
+    fused.epilogue.as_mut().unwrap()
+}
+
 /// The access of the first load of a buffer in an epilogue.
 fn load(fused: &mut Fused, buffer: BufferId) -> &mut Access {
-    let found = fused.epilogue.body.iter_mut().find_map(|inst| match inst {
+    let found = epilogue(fused).body.iter_mut().find_map(|inst| match inst {
         Inst::Load(access) if access.buffer == buffer => Some(access),
         _ => None,
     });
@@ -202,7 +207,7 @@ fn the_verifier_finds_what_is_broken() {
             p.buffers[temporaries[1]].offset = p.buffers[temporaries[0]].offset;
         }),
         ("its epilogue is not over [16, 16]", |p| {
-            first_fused(p).epilogue.shape = vec![8, 16];
+            epilogue(first_fused(p)).shape = vec![8, 16];
         }),
         ("its epilogue reads the result at other points", |p| {
             let fused = first_fused(p);
@@ -210,16 +215,17 @@ fn the_verifier_finds_what_is_broken() {
             load(fused, result).strides = vec![1, 16];
         }),
         ("its epilogue writes the result at other points", |p| {
-            first_fused(p).epilogue.outputs[0].to.strides = vec![1, 16];
+            epilogue(first_fused(p)).outputs[0].to.strides = vec![1, 16];
         }),
         ("its epilogue writes the result at other points", |p| {
-            let output = &mut first_fused(p).epilogue.outputs[0];
+            let output = &mut epilogue(first_fused(p)).outputs[0];
             output.combine = Combine::Sum(vec![0]);
             output.to.strides = vec![0, 1];
         }),
         ("which it reads", |p| {
             let fused = first_fused(p);
-            fused.epilogue.outputs[0].to.buffer = fused.contraction.operands().1;
+            let weights = fused.contraction.operands().1;
+            epilogue(fused).outputs[0].to.buffer = weights;
         }),
         ("there is no buffer 99", |p| {
             let mut first = true;
@@ -232,6 +238,98 @@ fn the_verifier_finds_what_is_broken() {
     ];
     for (message, f) in cases {
         let said = broken(f);
+        assert!(said.contains(message), "{message}: {said}");
+    }
+}
+
+/// A convolution of `relu(x · scale)`, and that value's sum where it is read besides.
+fn scaled(read_besides: bool) -> KernelProgram {
+    let mut b = Builder::new();
+    let shape = [2, 5, 5, 8];
+    let attrs = vec![("name", "x".into()), ("shape", shape.as_slice().into())];
+    let x = b.push(&ops::VIEW, &[], attrs);
+    let (scale, w) = (b.param("scale", &[8]), b.param("w", &[3, 3, 8, 8]));
+    let scale = b.broadcast(scale, &shape, &[3]);
+    let x = b.mul(x, scale);
+    let x = b.unary(&ops::RELU, x);
+    let attrs = vec![
+        ("stride", 1usize.into()),
+        ("padding", 1usize.into()),
+        ("groups", 1usize.into()),
+    ];
+    let y = b.push(&ops::CONV2D, &[x, w], attrs);
+    b.output("y", y);
+    if read_besides {
+        let sum = b.sum_all(x);
+        b.output("sum", sum);
+    }
+    let lowered = lower(&b.graph);
+    let interface = crate::kernels::build::Interface::of(&lowered, Options::default());
+    let program = crate::kernels::build::build(&lowered.graph, &interface).unwrap();
+    assert_eq!(verify(&program), Vec::<String>::new());
+    program
+}
+
+#[test]
+fn what_only_convolutions_read_is_made_by_their_prologues() {
+    let program = scaled(false);
+    assert_eq!(program.kernels.len(), 1);
+    let KernelKind::Fused(fused) = &program.kernels[0].kind else {
+        panic!("{:?}", program.kernels[0].kind)
+    };
+    let made = &program.buffers[fused.made().unwrap().0 as usize];
+    assert_eq!((made.kind, made.words()), (BufferKind::Piecewise, 0));
+    // x, scale, w and y, and nothing for what is made of the first two.
+    assert_eq!(program.bytes(0), 4 * (400 + 8 + 576 + 400));
+    assert_eq!(program.flops(0), 2 * 400 + 2 * 50 * 8 * 72);
+    let said = text::text(&program);
+    let first = "  first over [50, 8], 1.25 times, which saves 3200 bytes";
+    assert!(said.contains(first), "{said}");
+}
+
+#[test]
+fn what_is_read_besides_is_stored() {
+    let program = scaled(true);
+    let prologue = |k: &KernelKind| matches!(k, KernelKind::Fused(f) if f.prologue.is_some());
+    assert!(!program.kernels.iter().any(|k| prologue(&k.kind)));
+}
+
+#[test]
+fn the_verifier_finds_broken_prologues() {
+    fn prologue(program: &mut KernelProgram) -> &mut LoopKernel {
+        first_fused(program).prologue.as_mut().unwrap()
+    }
+    let cases: [Fault; 7] = [
+        ("its prologue does not make all of [50, 8]", |p| {
+            prologue(p).shape = vec![49, 8];
+        }),
+        ("its prologue makes buffer", |p| {
+            let w = first_fused(p).contraction.operands().1;
+            prologue(p).outputs[0].to.buffer = w;
+        }),
+        ("its prologue makes more or less than an operand", |p| {
+            let again = prologue(p).outputs[0].clone();
+            prologue(p).outputs.push(again);
+        }),
+        ("its prologue reads buffer", |p| {
+            let y = first_fused(p).contraction.result();
+            for inst in &mut prologue(p).body {
+                if let Inst::Load(access) = inst {
+                    access.buffer = y;
+                }
+            }
+        }),
+        ("has a place", |p| {
+            let made = first_fused(p).made().unwrap();
+            p.buffers[made.0 as usize].kind = BufferKind::Temporary;
+        }),
+        ("which has no place", |p| first_fused(p).prologue = None),
+        ("it has no loop", |p| first_fused(p).prologue = None),
+    ];
+    for (message, f) in cases {
+        let mut program = scaled(false);
+        f(&mut program);
+        let said = verify(&program).join("\n");
         assert!(said.contains(message), "{message}: {said}");
     }
 }

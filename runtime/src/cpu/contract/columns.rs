@@ -8,6 +8,7 @@
 use super::ahead::{Region, Sweep};
 use super::gradient::{Gradient, Side};
 use super::partials::Partials;
+use super::prologue::{Made, Prologue};
 use super::simd::{Store, Tile};
 use super::window::{Bring, Chunk, Chunks, Image, Lanes, Reach, Windows};
 use super::{Form, channel_block, pixels};
@@ -63,6 +64,16 @@ pub struct ColumnsPlan {
     partials: Partials,
     /// Parts that panels are cut into; each is work of its own.
     splits: usize,
+    /// What makes the input, where it has no place.
+    prologue: Option<Prologue>,
+}
+
+/// Scratch of a thread.
+struct Room {
+    windows: *mut f32,
+    packed: *mut f32,
+    /// The pixels of chunks that lie side by side, where they are made.
+    made: [Option<Made>; 2],
 }
 
 /// What a unit makes: a block of channels and a range of panels of some groups.
@@ -144,6 +155,7 @@ impl ColumnsPlan {
                 count: 1,
             },
             splits: 1,
+            prologue: None,
         };
         plan.partials.count = plan
             .steps()
@@ -152,6 +164,39 @@ impl ColumnsPlan {
         let units = plan.partials.count * plan.channel_blocks * plan.group_units();
         plan.splits = UNITS.div_ceil(units).min(plan.gradient.panels.len());
         plan
+    }
+
+    /// Has the input made by a prologue, which is planned for the most pixels that a chunk reads.
+    pub fn begin_with(&mut self, plan: impl FnOnce(usize) -> Prologue) {
+        let chunks = (0..self.chunks.len()).map(|c| self.windows.reads(self.chunks.get(c)).len());
+        self.prologue = Some(plan(chunks.max().unwrap_or(0)));
+    }
+
+    /// Where the input's first pixel is, or would be, for each of the chunks that lie side by side.
+    unsafe fn inputs(
+        &self,
+        arena: *mut f32,
+        made: [Option<Made>; 2],
+        lanes: Lanes,
+    ) -> [*const u8; 2] {
+        let whole = arena.wrapping_add(self.input).cast_const().cast();
+        let mut inputs = [whole; 2];
+        for ((input, made), chunk) in inputs.iter_mut().zip(made).zip(lanes) {
+            if let (Some(prologue), Some(made), Some(chunk)) = (&self.prologue, made, chunk) {
+                // SAFETY: the caller's.
+                *input = unsafe { prologue.make(arena, made, self.windows.reads(chunk)) };
+            }
+        }
+        inputs
+    }
+
+    /// What the input is read from, if its elements are as wide: the place of its first pixel.
+    fn source(&self, arena: *const f32) -> Option<*const u8> {
+        let place = match &self.prologue {
+            None => 4 * self.input,
+            Some(prologue) => prologue.source_like_itself()?,
+        };
+        Some(arena.cast::<u8>().wrapping_add(place))
     }
 
     /// Chunks, or pairs of them.
@@ -195,11 +240,18 @@ impl ColumnsPlan {
         carver.used()
     }
 
-    fn room(&self, carver: &mut Carver) -> [*mut f32; 2] {
-        [
-            carver.f32(self.windows.scratch(self.chunks.group)),
-            carver.f32(self.gradient.scratch(self.panels_at_once())),
-        ]
+    fn room(&self, carver: &mut Carver) -> Room {
+        let windows = carver.f32(self.windows.scratch(self.chunks.group));
+        let packed = carver.f32(self.gradient.scratch(self.panels_at_once()));
+        let mut made = [None; 2];
+        for made in &mut made[..self.lanes()] {
+            *made = self.prologue.as_ref().map(|p| p.carve(carver));
+        }
+        Room {
+            windows,
+            packed,
+            made,
+        }
     }
 
     /// Runs the contraction.
@@ -230,7 +282,7 @@ impl ColumnsPlan {
             unsafe {
                 let result = self.partials.result(arena, shared, partial);
                 let room = self.room(&mut Carver::new(threads[thread].get()));
-                self.unit(arena.get(), room, result, &unit);
+                self.unit(arena.get(), &room, result, &unit);
             }
         });
         // SAFETY: the caller's; all partial results are written.
@@ -238,20 +290,14 @@ impl ColumnsPlan {
     }
 
     /// Adds the chunks of a partial result.
-    unsafe fn unit(
-        &self,
-        arena: *mut f32,
-        [window, packed]: [*mut f32; 2],
-        result: *mut f32,
-        unit: &Unit,
-    ) {
+    unsafe fn unit(&self, arena: *mut f32, room: &Room, result: *mut f32, unit: &Unit) {
         let steps = self.steps();
         let first = unit.partial * steps / self.partials.count;
         let end = (unit.partial + 1) * steps / self.partials.count;
         let groups = unit.groups.clone();
         // SAFETY: see `run`.
         unsafe {
-            let input = arena.add(self.input).cast_const().cast::<u8>();
+            let source = self.source(arena);
             let channel = unit.block * self.block_channels;
             let base = if self.group_units() > 1 {
                 channel + groups.start * self.group_input
@@ -260,9 +306,10 @@ impl ColumnsPlan {
             };
             for i in first..end {
                 let lanes = self.chunk_lanes(i);
+                let inputs = self.inputs(arena, room.made, lanes);
                 let windows = self
                     .windows
-                    .get(input, window.cast(), lanes, base)
+                    .get(inputs, room.windows.cast(), lanes, base)
                     .cast::<f32>();
                 for group in groups.clone() {
                     let a = windows.add((group - groups.start) * self.group_input);
@@ -275,12 +322,14 @@ impl ColumnsPlan {
                                 continue;
                             };
                             regions[2 * lane] = self.gradient.region(side, unit.panels.clone());
-                            regions[2 * lane + 1] = self.region(input, chunk, base);
+                            if let Some(source) = source {
+                                regions[2 * lane + 1] = self.region(source, chunk, base);
+                            }
                         }
                     }
                     let result = result.add(group * self.group_output + channel * self.output_row);
                     let sides = self.sides(arena, lanes, group);
-                    self.chunk(a, packed, result, sides, unit, regions, i > first);
+                    self.chunk(a, room.packed, result, sides, unit, regions, i > first);
                 }
             }
         }

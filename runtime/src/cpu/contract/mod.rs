@@ -2,6 +2,7 @@
 //!
 //! - [`operands`]: how elements are stored, multiplied and brought into scratch. [`pack`]: packed filters.
 //! - [`gradient`]: packed gradients. [`ahead`]: bringing the next block's operands near. [`partials`]: partial results.
+//! - [`prologue`]: operands that are made in scratch. [`normalise`]: the form that most of them have.
 //! - [`vector`]: vectors of each level. [`words`]: what they hold. [`tiles`]: register tiles of them. [`simd`]: the choice
 //!   among those.
 //! - [`window`]: chunks of images and their windows.
@@ -13,11 +14,13 @@ mod ahead;
 mod columns;
 mod fetch;
 mod gradient;
+mod normalise;
 pub mod operands;
 mod outer;
 mod pack;
 mod partials;
 pub mod piece;
+mod prologue;
 mod rows;
 pub mod simd;
 mod tiles;
@@ -34,9 +37,12 @@ use columns::ColumnsPlan;
 use operands::{Moves, Products};
 use outer::OuterPlan;
 use piece::{Epilogue, Lie};
+use prologue::Prologue;
 use rows::{Phase, RowsPlan, Tap, WeightStrides};
 use simd::Kernels;
-use sslc_compiler::kernels::ir::{Algorithm, Buffer, BufferId, Contraction, ConvShape, Element};
+use sslc_compiler::kernels::ir::{
+    Algorithm, Buffer, BufferId, Contraction, ConvShape, Element, LoopKernel,
+};
 use window::{Bring, Chunks, Image, Reach, Windows};
 use winograd::{Convolution, FilterGradPlan, Scheme, WinogradPlan};
 
@@ -265,6 +271,18 @@ impl ContractionPlan {
         }
     }
 
+    /// Has a prologue make the operand that has no place.
+    pub fn begin_with(&mut self, prologue: &LoopKernel, buffers: &[Buffer], level: Level) {
+        let plan = |pixels: usize| Prologue::new(prologue, buffers, level, pixels);
+        match self {
+            ContractionPlan::Rows(p) => p.begin_with(plan),
+            ContractionPlan::Columns(p) => p.begin_with(plan),
+            ContractionPlan::Outer(p) => p.begin_with(plan),
+            ContractionPlan::Winograd(p) => p.begin_with(plan),
+            ContractionPlan::FilterGrad(p) => p.begin_with(plan),
+        }
+    }
+
     /// Settles how pieces lie that an epilogue uses: one that would go past the caches is made in scratch, and goes to the
     /// result's place too if the sums themselves are `kept`.
     pub fn lay_pieces(&mut self, kept: bool) -> Lie {
@@ -417,6 +435,7 @@ impl MatMul {
             sum_places: Vec::new(),
             streamed: false,
             lie: Lie::InPlace,
+            prologue: None,
         }
         .finish()
     }
@@ -536,6 +555,7 @@ fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan {
         sum_places: Vec::new(),
         streamed: false,
         lie: Lie::InPlace,
+        prologue: None,
     }
     .finish()
 }
@@ -646,6 +666,7 @@ fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> RowsPla
         sum_places: Vec::new(),
         streamed: false,
         lie: Lie::InPlace,
+        prologue: None,
     }
     .finish()
 }

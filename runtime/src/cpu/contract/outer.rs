@@ -11,6 +11,7 @@ use super::ahead::{Region, Sweep};
 use super::gradient::{Gradient, NEAR, Side};
 use super::operands::{Moves, Products};
 use super::partials::Partials;
+use super::prologue::{Made, Prologue};
 use super::simd::{Store, Tile};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
@@ -109,6 +110,8 @@ pub struct OuterPlan {
     blocks: (usize, usize),
     /// Words to each of the input's pixels where they are multiplied.
     offsets: Vec<usize>,
+    /// What makes the input, where it has no place.
+    prologue: Option<Prologue>,
 }
 
 /// One unit of work.
@@ -137,6 +140,8 @@ struct Room {
     gradient: *mut f32,
     /// For each lane, bytes to each pixel of the next block.
     ahead: [*mut usize; 2],
+    /// The input's pixels of a block, where they are made.
+    made: Option<Made>,
 }
 
 impl OuterPlan {
@@ -218,6 +223,7 @@ impl OuterPlan {
             block: even,
             blocks: count(even),
             offsets: Vec::new(),
+            prologue: None,
         };
         let pitch = if plan.in_place() { grid.pixel } else { even.0 };
         plan.offsets = (0..PIXELS).map(|i| i * pitch).collect();
@@ -260,6 +266,7 @@ impl OuterPlan {
             input: carver.f32(input),
             gradient: carver.f32(self.gradient.scratch(self.block.1)),
             ahead: [0; 2].map(|_| carver.isize(PIXELS).cast()),
+            made: self.prologue.as_ref().map(|p| p.carve(carver)),
         }
     }
 
@@ -278,7 +285,7 @@ impl OuterPlan {
             let (partial, group) = (rest / self.groups.count, rest % self.groups.count);
             let cut = |i: usize, size: usize, all: usize| i * size..((i + 1) * size).min(all);
             let unit = Unit {
-                pixels: partial * self.pixels / partials..(partial + 1) * self.pixels / partials,
+                pixels: self.partial(partial),
                 group,
                 rows: cut(rows, self.block.0, self.rows),
                 panels: cut(panels, self.block.1, self.gradient.panels.len()),
@@ -294,9 +301,63 @@ impl OuterPlan {
         unsafe { self.partials.combine(pool, arena, shared) }
     }
 
+    /// Has the input of a convolution made by a prologue, which is planned for the most pixels that a block reads.
+    pub fn begin_with(&mut self, plan: impl FnOnce(usize) -> Prologue) {
+        let mut most = 0;
+        for partial in 0..self.partials.count {
+            let pixels = self.partial(partial);
+            let blocks = self.blocks_of(&pixels);
+            for i in 0..blocks {
+                most = most.max(self.reads(&self.pixels_of(&pixels, i, blocks)).len());
+            }
+        }
+        self.prologue = Some(plan(most));
+    }
+
+    /// The pixels of a partial result.
+    fn partial(&self, i: usize) -> Range<usize> {
+        let count = self.partials.count;
+        i * self.pixels / count..(i + 1) * self.pixels / count
+    }
+
+    fn blocks_of(&self, pixels: &Range<usize>) -> usize {
+        pixels.len().div_ceil(PIXELS * self.lanes()).max(1)
+    }
+
+    /// The pixels of the input, with all groups' channels, from the first to the last of a block.
+    fn reads(&self, block: &Block) -> Range<usize> {
+        let all = block.lanes[0].start..block.lanes[1].end;
+        if all.is_empty() {
+            return 0..0;
+        }
+        let channels = self.rows * self.groups.count;
+        let pixel = |i: usize| self.grid.find(i).0 / channels;
+        pixel(all.start)..pixel(all.end - 1) + 1
+    }
+
+    /// Where the input's first pixel is, or would be: those of the block are there.
+    unsafe fn input(&self, arena: *mut f32, made: Option<Made>, block: &Block) -> *const u8 {
+        match (&self.prologue, made) {
+            // SAFETY: the caller's.
+            (Some(prologue), Some(made)) => unsafe {
+                prologue.make(arena, made, self.reads(block))
+            },
+            _ => arena.wrapping_add(self.input).cast_const().cast(),
+        }
+    }
+
+    /// What the input is read from, if its elements are as wide: the place of its first pixel.
+    fn source(&self, arena: *const f32) -> Option<*const u8> {
+        let place = match &self.prologue {
+            None => 4 * self.input,
+            Some(prologue) => prologue.source_like_itself()?,
+        };
+        Some(arena.cast::<u8>().wrapping_add(place))
+    }
+
     /// A block of some pixels of a unit, of equal ones.
-    fn pixels_of(&self, unit: &Unit, i: usize, blocks: usize) -> Block {
-        let place = |i: usize| unit.pixels.start + i * unit.pixels.len() / blocks;
+    fn pixels_of(&self, pixels: &Range<usize>, i: usize, blocks: usize) -> Block {
+        let place = |i: usize| pixels.start + i * pixels.len() / blocks;
         let (first, end) = (place(i), place(i + 1));
         let middle = first + (end - first).div_ceil(self.lanes());
         Block {
@@ -307,7 +368,7 @@ impl OuterPlan {
     unsafe fn unit(&self, arena: *mut f32, room: &Room, result: *mut f32, unit: &Unit) {
         let gradient = &self.gradient;
         let stored = self.products.stored();
-        let blocks = unit.pixels.len().div_ceil(PIXELS * self.lanes()).max(1);
+        let blocks = self.blocks_of(&unit.pixels);
         let tiles = unit.panels.clone().map(|p| {
             let (_, wide) = gradient.panels[p];
             gradient.kernels.panel(wide).cut(unit.rows.len()).count()
@@ -316,8 +377,8 @@ impl OuterPlan {
         // SAFETY: see `run`.
         unsafe {
             let bytes = |place: usize| arena.add(place).cast::<u8>().cast_const();
-            let input = unit.group * self.groups.input + unit.rows.start;
-            let input = bytes(self.input).add(input * stored);
+            let first = (unit.group * self.groups.input + unit.rows.start) * stored;
+            let source = self.source(arena).map(|s| s.wrapping_add(first));
             let dy = bytes(gradient.place).add(unit.group * self.groups.gradient * stored);
             let result = result.add(unit.group * self.groups.output);
             let sides = |block: &Block| {
@@ -329,7 +390,8 @@ impl OuterPlan {
                 })
             };
             for i in 0..blocks {
-                let block = self.pixels_of(unit, i, blocks);
+                let block = self.pixels_of(&unit.pixels, i, blocks);
+                let input = self.input(arena, room.made, &block).wrapping_add(first);
                 let a = self.bring(input, &block, unit.rows.len(), room.input);
                 let pixels = 0..block.len();
                 let panels = unit.panels.clone();
@@ -337,13 +399,14 @@ impl OuterPlan {
                 let offsets = &self.offsets[pixels];
                 let mut regions = [Region::none(); 4];
                 if i + 1 < blocks {
-                    let next = self.pixels_of(unit, i + 1, blocks);
+                    let next = self.pixels_of(&unit.pixels, i + 1, blocks);
                     for (lane, side) in sides(&next).into_iter().enumerate() {
                         let Some(side) = side else { continue };
                         regions[2 * lane] = gradient.region(side, unit.panels.clone());
                         let pixels = next.lanes[lane].clone();
+                        let Some(source) = source else { continue };
                         regions[2 * lane + 1] = Region {
-                            place: input,
+                            place: source,
                             bytes: unit.rows.len() * stored,
                             pixels: side.pixels,
                             pitch: 0,
@@ -392,7 +455,7 @@ impl OuterPlan {
         unsafe {
             if self.in_place() {
                 let (place, _) = self.grid.find(block.lanes[0].start);
-                return input.cast::<f32>().add(place);
+                return input.cast::<f32>().wrapping_add(place);
             }
             let (pitch, stride) = (self.block.0, self.grid.pixel * stored);
             let mut done = 0;
@@ -403,7 +466,7 @@ impl OuterPlan {
                     let left = lane.len().checked_sub(done).filter(|n| *n > 0)?;
                     let (place, even) = self.grid.find(lane.start + done);
                     count = count.min(even).min(left);
-                    Some(input.add(place * stored))
+                    Some(input.wrapping_add(place * stored))
                 });
                 let to = (scratch.add(done * pitch), pitch);
                 match (self.products, sides) {

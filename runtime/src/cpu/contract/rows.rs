@@ -7,6 +7,7 @@ use super::fetch::{Fetch, Fetches};
 use super::operands::{Moves, Products, clear_past_caches};
 use super::pack::PanelSource;
 use super::piece::{Epilogue, Lie, Piece};
+use super::prologue::{Made, Prologue};
 use super::simd::{Kernels, Segment, Store, Tile};
 use super::window::{Chunk, Chunks, Windows};
 use crate::cpu::loops::fence;
@@ -69,6 +70,17 @@ pub struct WeightStrides {
     pub output: usize,
 }
 
+/// A thread's scratch.
+struct Scratch {
+    windows: *mut f32,
+    /// A panel's sums.
+    sums: *mut f32,
+    /// A piece that lies apart.
+    piece: *mut f32,
+    /// The pixels that a chunk reads, where they are made.
+    made: Option<Made>,
+}
+
 #[derive(Clone, Debug)]
 pub struct RowsPlan {
     pub kernels: Kernels,
@@ -107,6 +119,8 @@ pub struct RowsPlan {
     pub streamed: bool,
     /// How pieces lie.
     pub lie: Lie,
+    /// What makes the input, where it has no place.
+    pub prologue: Option<Prologue>,
 }
 
 /// Merges taps whose elements follow each other, and cuts what is long; places in bytes.
@@ -220,12 +234,10 @@ impl RowsPlan {
         self.packed_group() * self.groups
     }
 
-    /// Words of scratch for each thread: a chunk's windows, and a panel's sums.
+    /// Words of scratch for each thread.
     pub fn thread_scratch(&self) -> usize {
         let mut carver = Carver::measure();
-        carver.f32(self.windows.scratch(self.chunks.group));
-        carver.f32(self.sums());
-        carver.f32(self.piece_words());
+        self.scratch(&mut carver);
         carver.used()
     }
 
@@ -237,6 +249,35 @@ impl RowsPlan {
         } else {
             0
         }
+    }
+
+    fn scratch(&self, carver: &mut Carver) -> Scratch {
+        Scratch {
+            windows: carver.f32(self.windows.scratch(self.chunks.group)),
+            sums: carver.f32(self.sums()),
+            piece: carver.f32(self.piece_words()),
+            made: self.prologue.as_ref().map(|p| p.carve(carver)),
+        }
+    }
+
+    /// What a chunk reads in one piece, to be fetched: where it begins, and its bytes.
+    fn ahead(&self, arena: *const f32, chunk: Chunk) -> Option<(*const u8, usize)> {
+        let (place, (first, bytes)) = match &self.prologue {
+            None => (4 * self.input, self.windows.span(chunk)?),
+            Some(prologue) => {
+                let source = prologue.source()?;
+                let pixels = self.windows.reads(chunk);
+                let bytes = pixels.len() * source.pixel;
+                (source.place, (pixels.start * source.pixel, bytes))
+            }
+        };
+        Some((arena.cast::<u8>().wrapping_add(place + first), bytes))
+    }
+
+    /// Has the input made by a prologue, which is planned for the most pixels that a chunk reads.
+    pub fn begin_with(&mut self, plan: impl FnOnce(usize) -> Prologue) {
+        let chunks = (0..self.chunks.len()).map(|c| self.windows.reads(self.chunks.get(c)).len());
+        self.prologue = Some(plan(chunks.max().unwrap_or(0)));
     }
 
     /// Where a panel of a phase of a group begins in the packed filter.
@@ -320,37 +361,39 @@ impl RowsPlan {
             // SAFETY: units write disjoint pixels or columns; a thread has its own scratch.
             unsafe {
                 let arena = arena.get();
-                let mut carver = Carver::new(threads[thread].get());
-                let scratch = carver.f32(self.windows.scratch(self.chunks.group));
-                let sums = carver.f32(self.sums());
-                let apart = carver.f32(self.piece_words());
+                let scratch = self.scratch(&mut Carver::new(threads[thread].get()));
                 // A group that is a unit has its own place; copied windows hold all groups.
                 let own = if group_units > 1 {
                     group * self.group_input
                 } else {
                     0
                 };
-                let input: *const u8 = arena.add(self.input).cast_const().cast();
+                let input = match (&self.prologue, scratch.made) {
+                    (Some(prologue), Some(made)) => {
+                        prologue.make(arena, made, self.windows.reads(chunk))
+                    }
+                    _ => arena.add(self.input).cast_const().cast(),
+                };
+                let lanes = [Some(chunk), None];
                 let windows = self
                     .windows
-                    .get(input, scratch.cast(), [Some(chunk), None], own);
+                    .get([input; 2], scratch.windows.cast(), lanes, own);
                 let result = arena
                     .add(self.output)
                     .cast::<u8>()
                     .add(chunk.image * self.output_image + chunk.row * self.output_row);
                 let place = if self.lie.is_apart() {
-                    apart.cast()
+                    scratch.piece.cast()
                 } else {
                     result
                 };
                 let rows = self.piece(chunk);
                 let beside = epilogue.beside.iter().map(|b| b.part(arena, &rows));
                 let next = (self.splits * group_units == 1 && piece + stride < chunks)
-                    .then(|| self.windows.span(self.chunks.get(piece + stride)))
-                    .flatten()
-                    .map(|(first, bytes)| (input.wrapping_add(first), bytes));
+                    .then(|| self.ahead(arena, self.chunks.get(piece + stride)))
+                    .flatten();
                 let mut work = Work {
-                    sums,
+                    sums: scratch.sums,
                     place,
                     twin: self.lie.twin(place, result),
                     ahead: Fetches::new(beside.chain(next), self.turns(chunk)),

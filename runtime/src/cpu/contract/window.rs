@@ -1,6 +1,7 @@
 //! Cutting images into chunks, and copying a chunk's windows into scratch with its padding.
 
 use super::operands::Moves;
+use std::ops::Range;
 
 /// Words of scratch that a chunk's windows may take, so that they stay in the second-level cache.
 const WINDOW_LIMIT: usize = 128 * 1024;
@@ -324,15 +325,16 @@ impl Windows {
         }
     }
 
-    /// The chunk's windows: where they stand in `input`, or brought into `scratch`, from channel `first` on.
+    /// The chunk's windows: where they stand in the first of `inputs`, one for each of two chunks, or brought into `scratch`, from channel `first` on.
     /// There are two chunks only for [`Bring::Pair`].
     ///
     /// # Safety
-    /// The machine has the moves' level; `input` holds the images, `scratch` what [`scratch`](Self::scratch) says for the
+    /// The machine has the moves' level; `inputs` are where the images begin, or would begin if more of them were there than the
+    /// pixels that [`reads`](Self::reads) names for the chunks; `scratch` holds what [`scratch`](Self::scratch) says for the
     /// chunks' images.
     pub unsafe fn get(
         &self,
-        input: *const u8,
+        inputs: [*const u8; 2],
         scratch: *mut u8,
         lanes: Lanes,
         first: usize,
@@ -342,18 +344,20 @@ impl Windows {
             let top = self.vertical.origin(chunk.row) as usize;
             let left = self.horizontal.low as usize;
             let at = chunk.image * self.image.len + top * self.image.row + left * self.image.pixel;
-            // SAFETY: direct windows are within the image.
-            return unsafe { input.add((at + first) * stored) };
+            return inputs[0].wrapping_add((at + first) * stored);
         }
         let images = lanes.iter().flatten().map(|c| c.images).max();
         let height = lanes.iter().flatten().map(|c| c.rows).max();
         let height = self.vertical.extent(height.unwrap_or(1));
         for i in 0..images.unwrap_or(0) {
             for r in 0..height {
-                let rows = lanes.map(|lane| self.row(lane?, i, r));
+                let row = |lane: usize| self.row(lanes[lane]?, i, r);
                 // SAFETY: the scratch holds a window per image, of at least the chunk's height; the rows are in the image.
                 unsafe {
-                    let sides = rows.map(|row| Some(input.add((row? + first) * stored)));
+                    let side = |lane: usize| {
+                        Some(inputs[lane].wrapping_add((row(lane)? + first) * stored))
+                    };
+                    let sides = [side(0), side(1)];
                     let at = i * self.image_pitch() + r * self.row_pitch();
                     self.bring_row(sides, scratch.add(at * brought));
                 }
@@ -380,6 +384,23 @@ impl Windows {
             let elements = (chunk.images - 1) * len + rows * row;
             (first * self.bring.stored(), elements * self.bring.stored())
         })
+    }
+
+    /// The pixels of the input from the first to the last that a chunk's windows read, all channels of each.
+    pub fn reads(&self, chunk: Chunk) -> Range<usize> {
+        let (height, width) = (self.image.height, self.image.width);
+        let origin = self.vertical.origin(chunk.row);
+        let top = origin.clamp(0, height as isize) as usize;
+        let bottom = origin + self.vertical.extent(chunk.rows) as isize;
+        let bottom = bottom.clamp(top as isize, height as isize) as usize;
+        if top == bottom {
+            return 0..0;
+        }
+        let first = chunk.image * self.image.len + top * self.image.row;
+        let last = (chunk.image + chunk.images - 1) * self.image.len
+            + (bottom - 1) * self.image.row
+            + (width - 1) * self.image.pixel;
+        first / self.image.channels..last / self.image.channels + 1
     }
 
     /// The element where the input's row begins that is at row `r` of the window of a chunk's image `i`; `None` for padding.

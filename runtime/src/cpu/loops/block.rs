@@ -18,14 +18,14 @@ unsafe fn get(arena: *mut f32, element: Element, at: isize) -> f32 {
     }
 }
 
-/// Sets the arena's element at a place of its type.
+/// Sets an output's element at a place of its type.
 #[inline(always)]
-pub unsafe fn put(arena: *mut f32, element: Element, at: isize, value: f32) {
+pub unsafe fn put(target: *mut f32, element: Element, at: isize, value: f32) {
     // SAFETY: the caller's element.
     unsafe {
         match element {
-            Element::F32 => *arena.offset(at) = value,
-            Element::Bf16 => *arena.cast::<u16>().offset(at) = bf16::narrow(value),
+            Element::F32 => *target.offset(at) = value,
+            Element::Bf16 => *target.cast::<u16>().offset(at) = bf16::narrow(value),
         }
     }
 }
@@ -95,6 +95,11 @@ impl Block<'_> {
         }
     }
 
+    /// Where an output's places are counted from.
+    fn target(&self, to: &Place) -> *mut f32 {
+        if to.of_piece { self.piece } else { self.arena }
+    }
+
     pub unsafe fn address(&self, src: Src) -> *mut f32 {
         // SAFETY: slots, scalars, loads and outputs are numbered by the plan.
         unsafe {
@@ -102,7 +107,9 @@ impl Block<'_> {
                 Src::Slot(s) => self.slots.add(s * self.plan.block()),
                 Src::Scalar(s) => self.scalars.add(s),
                 Src::Load(l) => self.origin(l).offset(*self.loads.add(l)),
-                Src::Output(j) => self.arena.offset(*self.outputs.add(j)),
+                Src::Output(j) => self
+                    .target(&self.plan.writes[j].to)
+                    .offset(*self.outputs.add(j)),
             }
         }
     }
@@ -266,13 +273,14 @@ impl Block<'_> {
         }
     }
 
-    /// Copies to neighbouring elements of the arena; an output may be stored where a load stood.
-    unsafe fn put_row(&self, element: Element, at: isize, src: *const f32, n: usize) {
+    /// Copies to neighbouring elements of an output; it may be stored where a load stood.
+    unsafe fn put_row(&self, to: &Place, at: isize, src: *const f32, n: usize) {
         // SAFETY: the caller's elements; a value that goes to bf16 stands in scratch, or is an f32 block of another buffer.
         unsafe {
-            match element {
-                Element::F32 => std::ptr::copy(src, self.arena.offset(at), n),
-                Element::Bf16 => (self.narrow)(self.arena.cast::<u16>().offset(at), src, n),
+            let target = self.target(to);
+            match to.element {
+                Element::F32 => std::ptr::copy(src, target.offset(at), n),
+                Element::Bf16 => (self.narrow)(target.cast::<u16>().offset(at), src, n),
             }
         }
     }
@@ -284,16 +292,21 @@ impl Block<'_> {
         unsafe {
             let base = *self.outputs.add(j);
             if sl == 1 && (self.rows == 1 || sr == self.lanes as isize) {
-                return self.put_row(to.element, base, value, self.rows * self.lanes);
+                return self.put_row(to, base, value, self.rows * self.lanes);
             }
             for r in 0..self.rows {
                 let at = base + r as isize * sr;
                 let src = value.add(r * self.lanes);
                 if sl == 1 {
-                    self.put_row(to.element, at, src, self.lanes);
+                    self.put_row(to, at, src, self.lanes);
                 } else {
                     for l in 0..self.lanes {
-                        put(self.arena, to.element, at + l as isize * sl, *src.add(l));
+                        put(
+                            self.target(to),
+                            to.element,
+                            at + l as isize * sl,
+                            *src.add(l),
+                        );
                     }
                 }
             }
@@ -326,7 +339,7 @@ impl Block<'_> {
                 // SAFETY: the innermost kept axis has stride 1 in the accumulator; the place belongs to this unit.
                 unsafe {
                     let value = *self.accumulators.add(from + i) as f32;
-                    put(self.arena, to.element, place, value);
+                    put(self.target(to), to.element, place, value);
                 }
             }
             for axis in (0..inner).rev() {

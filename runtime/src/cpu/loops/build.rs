@@ -38,6 +38,11 @@ impl LoopPlan {
         (plan.partials() <= MAX_PARTIALS).then_some(plan)
     }
 
+    /// Plans a kernel of two axes that stores its outputs in pieces of the first axis, and reduces nothing.
+    pub fn storing_pieces(canon: &Canon, level: Level, pieces: Pieces) -> LoopPlan {
+        LoopPlan::fitting(canon, level, Some(pieces))
+    }
+
     fn fitting(canon: &Canon, level: Level, pieces: Option<Pieces>) -> LoopPlan {
         let canon = &join(canon);
         if pieces.is_some() && is_tall(canon) {
@@ -158,6 +163,8 @@ impl<'a> Builder<'a> {
         let apart = |op: &Op| matches!(op, Op::Load(place) if place.of_piece);
         let streamed =
             self.canon.points() >= STREAMED || self.canon.body.iter().flatten().any(apart);
+        // Pieces stay in the cache.
+        let streamed = streamed && !self.canon.outputs.iter().any(|o| o.to.of_piece);
         let stream: Vec<bool> = (0..self.canon.outputs.len())
             .map(|j| streamed && direct.contains(&Some(j)))
             .collect();

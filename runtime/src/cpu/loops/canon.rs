@@ -159,6 +159,11 @@ impl Canon {
         }
     }
 
+    /// Has the outputs go to the pieces that units are given.
+    pub fn write_pieces(&mut self) {
+        self.outputs.iter_mut().for_each(|o| o.to.of_piece = true);
+    }
+
     /// Number of points.
     pub fn points(&self) -> usize {
         self.sizes.iter().product()

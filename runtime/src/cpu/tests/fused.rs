@@ -74,8 +74,9 @@ fn hold(draw: &mut Draw, mut bench: Bench, contraction: Contraction, name: &str)
     apart.kernel(KernelKind::Contraction(contraction.clone()));
     apart.kernel(KernelKind::Loop(epilogue.clone()));
     bench.kernel(KernelKind::Fused(Fused {
+        prologue: None,
         contraction,
-        epilogue: epilogue.clone(),
+        epilogue: Some(epilogue.clone()),
     }));
     let result = result.0 as usize;
     for ((level, got), (_, want)) in bench.run_all().into_iter().zip(apart.run_all()) {

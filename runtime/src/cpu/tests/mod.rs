@@ -4,6 +4,7 @@ mod contractions;
 mod fused;
 mod indexed;
 mod loops;
+mod prologues;
 mod refusals;
 mod winograd;
 
@@ -80,6 +81,20 @@ impl Bench {
         id
     }
 
+    /// A buffer without a place, for what a prologue makes.
+    pub fn piecewise(&mut self, element: Element, len: usize) -> BufferId {
+        let id = BufferId(self.program.buffers.len() as u32);
+        self.program.buffers.push(Buffer {
+            name: format!("b{}", id.0),
+            kind: BufferKind::Piecewise,
+            element,
+            shape: vec![len],
+            offset: 0,
+        });
+        self.contents.push(Vec::new());
+        id
+    }
+
     pub fn kernel(&mut self, kind: KernelKind) {
         self.program.kernels.push(Kernel {
             name: "test".to_string(),
@@ -92,7 +107,9 @@ impl Bench {
             .load_cpu(Rc::new(self.program.clone()))
             .expect("a valid program");
         for (i, contents) in self.contents.iter().enumerate() {
-            loaded.write(BufferId(i as u32), contents);
+            if !contents.is_empty() {
+                loaded.write(BufferId(i as u32), contents);
+            }
         }
         loaded
     }
@@ -106,7 +123,9 @@ impl Bench {
         (0..self.contents.len())
             .map(|i| {
                 let mut data = vec![0.0; self.contents[i].len()];
-                loaded.read(BufferId(i as u32), &mut data);
+                if !data.is_empty() {
+                    loaded.read(BufferId(i as u32), &mut data);
+                }
                 data
             })
             .collect()

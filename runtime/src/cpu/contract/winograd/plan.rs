@@ -10,11 +10,13 @@ use super::product::Products;
 use super::{Arithmetic, Scheme, TAPS};
 use crate::cpu::contract::fetch::{Fetch, Fetches};
 use crate::cpu::contract::piece::{Epilogue, Lie, Piece};
+use crate::cpu::contract::prologue::{Made, Prologue};
 use crate::cpu::level::Features;
 use crate::cpu::loops::plan::Pieces;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 use sslc_compiler::kernels::ir::Element;
+use std::ops::{Range, RangeInclusive};
 
 /// Elements of a block's input in the transform's domain that leave the second-level cache room for a panel.
 const BLOCK_LIMIT: usize = 64 * 1024;
@@ -91,6 +93,7 @@ pub struct WinogradPlan {
     stream: bool,
     /// How pieces lie.
     lie: Lie,
+    prologue: Option<Prologue>,
 }
 
 impl WinogradPlan {
@@ -160,7 +163,37 @@ impl WinogradPlan {
             lie: Lie::InPlace,
             blocks,
             convolution,
+            prologue: None,
         }
+    }
+
+    /// Has the input made by a prologue, which is planned for the pixels that a row of tiles reads.
+    pub fn begin_with(&mut self, plan: impl FnOnce(usize) -> Prologue) {
+        let rows = self
+            .convolution
+            .to
+            .0
+            .div_ceil(self.convolution.scheme.tile());
+        let side = self.convolution.scheme.side();
+        let longest = (0..rows).map(|row| self.reads((0, row)..=(0, row), side).len());
+        self.prologue = Some(plan(longest.max().unwrap_or(0)));
+    }
+
+    /// The pixels of the input from the first that rows of tiles read, which are named by image and row, up to `rows` rows of
+    /// pixels from the last.
+    fn reads(&self, tiles: RangeInclusive<(usize, usize)>, rows: usize) -> Range<usize> {
+        let Convolution {
+            scheme,
+            padding,
+            from: (height, width),
+            ..
+        } = self.convolution;
+        let pixel = |(image, row): (usize, usize), more: usize| {
+            let row = (row * scheme.step() + more) as isize - padding;
+            (image * height + row.clamp(0, height as isize) as usize) * width
+        };
+        let end = pixel(*tiles.end(), rows);
+        pixel(*tiles.start(), 0).min(end)..end
     }
 
     /// Points of the transform's domain.
@@ -221,6 +254,7 @@ impl WinogradPlan {
                 0
             }),
             piece: carver.f32(self.piece_words()),
+            made: self.prologue.as_ref().map(|p| p.carve(carver)),
         }
     }
 
@@ -244,7 +278,7 @@ impl WinogradPlan {
     }
 
     /// The pixels of a block, which follow each other.
-    fn piece(&self, block: Block) -> std::ops::Range<usize> {
+    fn piece(&self, block: Block) -> Range<usize> {
         let (height, width) = self.convolution.to;
         let side = self.convolution.scheme.tile();
         let row = block.row * side;
@@ -459,7 +493,6 @@ impl WinogradPlan {
     unsafe fn bring(&self, arena: *mut f32, block: Block, domain: *mut f32, scratch: &Scratch) {
         let Convolution {
             scheme,
-            input,
             inner,
             padding,
             from: (height, width),
@@ -469,13 +502,18 @@ impl WinogradPlan {
         let bytes = operands.bytes();
         // SAFETY: only pixels of the image are read; the block's tiles are in the domain.
         unsafe {
+            let mut input = arena.add(self.convolution.input).cast_const().cast();
+            let mut made_row = None;
             std::slice::from_raw_parts_mut(scratch.zeros, scheme.side() * inner).fill(0.0);
             for (t, (image, row, column)) in block.places().enumerate() {
-                let image = arena
-                    .add(input)
-                    .cast::<u8>()
-                    .cast_const()
-                    .add(image * height * width * inner * bytes);
+                if let (Some(prologue), Some(made)) = (&self.prologue, scratch.made)
+                    && made_row != Some((image, row))
+                {
+                    made_row = Some((image, row));
+                    let pixels = self.reads((image, row)..=(image, row), scheme.side());
+                    input = prologue.make(arena, made, pixels);
+                }
+                let image = input.wrapping_add(image * height * width * inner * bytes);
                 let top = (row * scheme.step()) as isize - padding;
                 let left = (column * scheme.step()) as isize - padding;
                 let within = |at: isize, size: usize| at.clamp(0, size as isize);
@@ -511,21 +549,26 @@ impl WinogradPlan {
             scheme,
             input,
             inner,
-            padding,
-            from: (height, width),
             operands,
             ..
         } = self.convolution;
+        let (place, pixel) = match &self.prologue {
+            None => (4 * input, inner * operands.bytes()),
+            Some(prologue) => match prologue.source() {
+                Some(source) => (source.place, source.pixel),
+                None => return Fetch::none(),
+            },
+        };
         let block = self.blocks.get(unit);
-        let row =
-            |r: usize| ((r * scheme.step()) as isize - padding).clamp(0, height as isize) as usize;
-        let (first, end) = (row(block.row), row(block.row + block.rows));
-        let row_len = width * inner;
-        let elements = (block.images - 1) * height * row_len + (end - first) * row_len;
-        let bytes = operands.bytes();
-        let begin = arena.wrapping_add(input).cast::<u8>();
-        let begin = begin.wrapping_add((block.image * height + first) * row_len * bytes);
-        Fetch::new(begin, elements * bytes, self.points() * self.panels.len())
+        let first = (block.image, block.row);
+        let last = (block.image + block.images - 1, block.row + block.rows - 1);
+        // Rows that the next block reads as well come with that.
+        let pixels = self.reads(first..=last, scheme.step());
+        let begin = arena
+            .cast::<u8>()
+            .wrapping_add(place + pixels.start * pixel);
+        let turns = self.points() * self.panels.len();
+        Fetch::new(begin, pixels.len() * pixel, turns)
     }
 
     /// The sums of products of a block and a panel, at every point.
@@ -609,6 +652,8 @@ struct Scratch {
     transposed: *mut f32,
     /// A piece that lies apart.
     piece: *mut f32,
+    /// The pixels of the input that a row of tiles reads, where they are made.
+    made: Option<Made>,
 }
 
 /// Side of the square blocks that are transposed in registers.

@@ -14,6 +14,7 @@ mod tiles;
 
 use super::{Scheme, TAPS};
 use crate::cpu::contract::partials::sum_partials;
+use crate::cpu::contract::prologue::{Made, Prologue};
 use crate::cpu::level::Features;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
@@ -35,6 +36,8 @@ const OWN_BLOCK: std::ops::RangeInclusive<usize> = 16..=128;
 const RANGES: usize = 16;
 /// Words of the shared transformed tiles, so that they stay in the third-level cache.
 const SHARED_TILES: usize = 5 << 20;
+/// Elements of the input that are made at a time for such a chunk, about.
+const MADE: usize = 64 * 1024;
 /// The fewest words of tiles of a chunk.
 const SHARED_LEAST: usize = 32;
 /// Units that transform a chunk.
@@ -50,6 +53,16 @@ const AHEAD: usize = 2;
 const DEPTH: usize = 64;
 /// Elements of the result that one thread combines at a time.
 const COMBINE: usize = 16 * 1024;
+
+/// A thread's scratch.
+struct Scratch {
+    zeros: *mut f32,
+    sum: *mut f32,
+    /// The transformed tiles, where each thread has its own.
+    tiles: [*mut f32; 2],
+    /// The pixels of the input, where they are made.
+    made: Option<Made>,
+}
 
 /// A filter gradient made ready.
 #[derive(Clone, Debug)]
@@ -76,6 +89,7 @@ pub struct FilterGradPlan {
     /// A point of the sum: from channel to channel, and from point to point.
     sum_pitch: usize,
     sum_point: usize,
+    prologue: Option<Prologue>,
 }
 
 impl FilterGradPlan {
@@ -116,6 +130,7 @@ impl FilterGradPlan {
             width: s.w,
             channels: s.c,
             step: TILE * s.stride,
+            side: scheme.side(),
             before: s.padding,
             transform: kernels.input,
             block: 0,
@@ -152,6 +167,98 @@ impl FilterGradPlan {
             dy,
             sum_pitch,
             sum_point: odd_lines(x.block * sum_pitch),
+            prologue: None,
+        }
+    }
+
+    /// Has the input made by a prologue, which is planned for the most pixels that are made at once.
+    pub fn begin_with(&mut self, plan: impl FnOnce(usize) -> Prologue) {
+        // Whole rows of tiles, so that as few rows of pixels as may be are made twice.
+        let tiles = self.block * self.kernels.word;
+        if self.ranges.is_some() && tiles > self.across {
+            let whole = tiles / self.across * self.across;
+            self.block = (whole / self.kernels.word).max(1);
+        }
+        let turns = self.turns();
+        let reads = turns.into_iter().map(|words| self.reads(words).len());
+        self.prologue = Some(plan(reads.max().unwrap_or(0)));
+    }
+
+    /// The ranges of words that are transformed one after the other, by one unit each.
+    fn turns(&self) -> Vec<Range<usize>> {
+        let mut turns = Vec::new();
+        match self.ranges {
+            Some(ranges) => {
+                for range in 0..ranges {
+                    let (mut at, end) = self.range(range, ranges);
+                    while at < end {
+                        let next = end.min(at + self.block);
+                        turns.push(at..next);
+                        at = next;
+                    }
+                }
+            }
+            None => {
+                for first in (0..self.words).step_by(self.block) {
+                    let count = self.block.min(self.words - first);
+                    turns.extend(
+                        (0..TRANSFORMS).flat_map(|unit| self.unit_turns(first, count, unit)),
+                    );
+                }
+            }
+        }
+        turns
+    }
+
+    /// The words of a range.
+    fn range(&self, range: usize, ranges: usize) -> (usize, usize) {
+        (
+            range * self.words / ranges,
+            (range + 1) * self.words / ranges,
+        )
+    }
+
+    /// The words of the chunk from `first` on that a unit transforms: all in one turn, or where their pixels are made as many
+    /// as fit.
+    fn unit_turns(
+        &self,
+        first: usize,
+        count: usize,
+        unit: usize,
+    ) -> impl Iterator<Item = Range<usize>> {
+        let from = first + unit * count / TRANSFORMS;
+        let to = first + (unit + 1) * count / TRANSFORMS;
+        let tile = self.x.step * self.x.step * self.x.channels * self.kernels.word;
+        let most = (MADE / tile).max(1);
+        (from..to)
+            .step_by(most)
+            .map(move |at| at..to.min(at + most))
+    }
+
+    /// The pixels of the input from the first to the last that the tiles of words read.
+    fn reads(&self, words: Range<usize>) -> Range<usize> {
+        let last = (words.end * self.kernels.word).min(self.tiles) - 1;
+        let (height, width) = (self.x.height, self.x.width);
+        let row = |tile: usize, more: usize| {
+            let (image, place) = (
+                tile / (self.down * self.across),
+                tile % (self.down * self.across),
+            );
+            let row = place / self.across * self.x.step + more;
+            (image * height + row.saturating_sub(self.x.before).min(height)) * width
+        };
+        let end = row(last, self.x.side);
+        row(words.start * self.kernels.word, 0).min(end)..end
+    }
+
+    /// Where the input's first pixel is, or would be: the pixels that the words' tiles read are there.
+    unsafe fn input(&self, arena: *mut f32, made: Option<Made>, words: Range<usize>) -> *const u8 {
+        match (&self.prologue, made) {
+            // SAFETY: the caller's.
+            (Some(prologue), Some(made)) => unsafe {
+                prologue.make(arena, made, self.reads(words))
+            },
+            _ => self.x.first(arena),
         }
     }
 
@@ -166,15 +273,16 @@ impl FilterGradPlan {
         carver.used()
     }
 
-    /// Zeros, the sum, and the transformed tiles where each thread has its own.
-    fn thread_pieces(&self, carver: &mut Carver) -> (*mut f32, *mut f32, [*mut f32; 2]) {
-        let zeros = carver.f32(self.zeros());
-        let sum = carver.f32(self.points * self.sum_point);
-        let tiles = match self.ranges {
-            Some(_) => self.tile_pieces(carver),
-            None => [std::ptr::null_mut(); 2],
-        };
-        (zeros, sum, tiles)
+    fn thread_pieces(&self, carver: &mut Carver) -> Scratch {
+        Scratch {
+            zeros: carver.f32(self.zeros()),
+            sum: carver.f32(self.points * self.sum_point),
+            tiles: match self.ranges {
+                Some(_) => self.tile_pieces(carver),
+                None => [std::ptr::null_mut(); 2],
+            },
+            made: self.prologue.as_ref().map(|p| p.carve(carver)),
+        }
     }
 
     fn tile_pieces(&self, carver: &mut Carver) -> [*mut f32; 2] {
@@ -222,19 +330,23 @@ impl FilterGradPlan {
         ranges: usize,
     ) {
         pool.run(ranges, &|thread, range| {
-            let first = range * self.words / ranges;
-            let end = (range + 1) * self.words / ranges;
+            let (first, end) = self.range(range, ranges);
             // SAFETY: a thread has its own scratch, a range its own partial result.
             unsafe {
                 let arena = arena.get();
-                let (zeros, sum, tiles) =
-                    self.thread_pieces(&mut Carver::new(threads[thread].get()));
+                let Scratch {
+                    zeros,
+                    sum,
+                    tiles,
+                    made,
+                } = self.thread_pieces(&mut Carver::new(threads[thread].get()));
                 self.clear(zeros);
                 let mut at = first;
                 while at < end {
                     let count = self.block.min(end - at);
                     let next = at + count..end.min(at + count + self.block);
-                    self.transform(arena, zeros, tiles, at, at..at + count);
+                    let x = self.input(arena, made, at..at + count);
+                    self.transform((arena, x), zeros, tiles, at, at..at + count);
                     for point in 0..self.points {
                         self.prefetch(arena, &next, point);
                         self.multiply(tiles, sum, [0, 0], point, count, at > first);
@@ -268,14 +380,16 @@ impl FilterGradPlan {
         while first < self.words {
             let count = self.block.min(self.words - first);
             pool.run(TRANSFORMS, &|thread, unit| {
-                let from = first + unit * count / TRANSFORMS;
-                let to = first + (unit + 1) * count / TRANSFORMS;
                 // SAFETY: a thread has its own scratch; units write tiles of their own.
                 unsafe {
-                    let (zeros, _, _) = self.thread_pieces(&mut Carver::new(threads[thread].get()));
+                    let (arena, own) = (arena.get(), threads[thread].get());
+                    let Scratch { zeros, made, .. } = self.thread_pieces(&mut Carver::new(own));
                     self.clear(zeros);
                     let tiles = self.tile_pieces(&mut Carver::new(shared.get()));
-                    self.transform(arena.get(), zeros, tiles, first, from..to);
+                    for words in self.unit_turns(first, count, unit) {
+                        let x = self.input(arena, made, words.clone());
+                        self.transform((arena, x), zeros, tiles, first, words);
+                    }
                 }
             });
             pool.run(self.x.blocks() * self.dy.blocks(), &|thread, unit| {
@@ -283,7 +397,8 @@ impl FilterGradPlan {
                 // SAFETY: a thread has its own scratch; the tiles are transformed; units write their own part of the
                 // result.
                 unsafe {
-                    let (_, sum, _) = self.thread_pieces(&mut Carver::new(threads[thread].get()));
+                    let own = threads[thread].get();
+                    let Scratch { sum, .. } = self.thread_pieces(&mut Carver::new(own));
                     let tiles = self.tile_pieces(&mut Carver::new(shared.get()));
                     for point in 0..self.points {
                         self.multiply(tiles, sum, at, point, count, false);
@@ -311,10 +426,10 @@ impl FilterGradPlan {
         })
     }
 
-    /// Transforms words of both operands; word `first` goes to the front.
+    /// Transforms words of both operands, of which the input's first pixel is `x`; word `first` goes to the front.
     unsafe fn transform(
         &self,
-        arena: *const f32,
+        (arena, x): (*const f32, *const u8),
         zeros: *const f32,
         [u, v]: [*mut f32; 2],
         first: usize,
@@ -330,8 +445,9 @@ impl FilterGradPlan {
             let (tiles, at) = (self.tiles(word), word - first);
             // SAFETY: the images are within the arena, the word's place is within the transformed tiles.
             unsafe {
-                self.x.transform(arena, zeros, tiles, u, at);
-                self.dy.transform(arena, zeros, tiles, v, at);
+                self.x.transform(x, zeros, tiles, u, at);
+                let dy = self.dy.first(arena);
+                self.dy.transform(dy, zeros, tiles, v, at);
             }
         }
     }
@@ -346,10 +462,24 @@ impl FilterGradPlan {
     }
 
     fn prefetch_row(&self, arena: *const f32, word: usize, row: usize) {
+        // Where the input is made, what the next block's is made of.
+        let x = match &self.prologue {
+            None => Some((self.x.first(arena), self.x.pixel())),
+            Some(prologue) => prologue
+                .source()
+                .filter(|_| self.ranges.is_some())
+                .map(|s| {
+                    let first = arena.cast::<u8>().wrapping_add(s.place);
+                    (first, s.pixel)
+                }),
+        };
         for tile in self.tiles(word).into_iter().flatten() {
-            self.x.prefetch(arena, tile, row);
+            if let Some((first, pixel)) = x {
+                self.x.prefetch(first, pixel, tile, row);
+            }
             if row < self.dy.step {
-                self.dy.prefetch(arena, tile, row);
+                let first = self.dy.first(arena);
+                self.dy.prefetch(first, self.dy.pixel(), tile, row);
             }
         }
     }

@@ -14,7 +14,8 @@ pub struct Operand {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
-    /// Rows and columns from one tile to the next, and how far the first begins before the image.
+    /// Rows and columns of a tile, from one to the next, and how far the first begins before the image.
+    pub side: usize,
     pub step: usize,
     pub before: usize,
     pub transform: TileKernel,
@@ -58,21 +59,25 @@ impl Operand {
         self.blocks() * self.stride
     }
 
-    /// A channel of an image's first pixel.
-    fn address(&self, arena: *const f32, image: usize, channel: usize) -> *const u8 {
-        let pixels = image * self.height * self.width;
-        let images = arena.wrapping_add(self.place).cast::<u8>();
-        images.wrapping_add((pixels * self.channels + channel) * self.element)
+    /// The first pixel in the arena.
+    pub fn first(&self, arena: *const f32) -> *const u8 {
+        arena.wrapping_add(self.place).cast()
     }
 
-    /// Transforms the tiles of a word, of which the second may be missing, to place `at` of all blocks.
+    /// Bytes of a pixel.
+    pub fn pixel(&self) -> usize {
+        self.channels * self.element
+    }
+
+    /// Transforms the tiles of a word, of which the second may be missing, to place `at` of all blocks. `images` is where the
+    /// first pixel of all is, or would be if not only those of the tiles were there.
     ///
     /// # Safety
-    /// The images are within the arena, `zeros` is as long as a block, `to` is good for the transformed tiles; the machine
+    /// The tiles' pixels are there, `zeros` is as long as a block, `to` is good for the transformed tiles; the machine
     /// has the kernels' instructions.
     pub unsafe fn transform(
         &self,
-        arena: *const f32,
+        images: *const u8,
         zeros: *const f32,
         tiles: [Option<Tile>; 2],
         to: *mut f32,
@@ -89,7 +94,9 @@ impl Operand {
             };
             let corners = tiles.map(|tile| match tile {
                 Some((image, down, across)) => Corner {
-                    image: self.address(arena, image, first),
+                    image: images.wrapping_add(
+                        image * self.height * self.width * self.pixel() + first * self.element,
+                    ),
                     row: (down * self.step) as isize - self.before as isize,
                     column: (across * self.step) as isize - self.before as isize,
                 },
@@ -111,15 +118,22 @@ impl Operand {
         }
     }
 
-    /// Brings a row of those pixels of a tile that no other tile has into the second-level cache.
-    pub fn prefetch(&self, arena: *const f32, (image, down, across): Tile, row: usize) {
+    /// Brings a row of those pixels of a tile that no other tile has into the second-level cache; of images whose first
+    /// pixel is `images` and whose pixels take `pixel` bytes.
+    pub fn prefetch(
+        &self,
+        images: *const u8,
+        pixel: usize,
+        (image, down, across): Tile,
+        row: usize,
+    ) {
         let (row, column) = (down * self.step + row, across * self.step);
         if row >= self.height || column >= self.width {
             return;
         }
         let pixels = self.step.min(self.width - column);
-        let first = (row * self.width + column) * self.channels;
-        let bytes = pixels * self.channels * self.element;
-        prefetch(self.address(arena, image, first).cast(), bytes.div_ceil(4));
+        let first = (image * self.height + row) * self.width + column;
+        let bytes = pixels * pixel;
+        prefetch(images.wrapping_add(first * pixel).cast(), bytes.div_ceil(4));
     }
 }
