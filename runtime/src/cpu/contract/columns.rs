@@ -6,12 +6,14 @@
 //! end.
 
 use super::ahead::{Region, Sweep};
+use super::channel_block;
+use super::form::Form;
 use super::gradient::{Gradient, Side};
 use super::partials::Partials;
 use super::prologue::{Made, Prologue};
+use super::shapes::pixels;
 use super::simd::{Store, Tile};
 use super::window::{Bring, Chunk, Chunks, Image, Lanes, Reach, Windows};
-use super::{Form, channel_block, pixels};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 use sslc_compiler::kernels::ir::ConvShape;

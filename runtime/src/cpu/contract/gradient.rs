@@ -1,8 +1,8 @@
 //! Gradients by their pixels' columns: read where they stand, or packed into panels of a vector or two of columns, a row for
 //! each pixel or pair of pixels.
 
-use super::Form;
 use super::ahead::{LINE, Region};
+use super::form::Form;
 use super::operands::{Moves, Products, turn};
 use super::simd::Kernels;
 use std::ops::Range;

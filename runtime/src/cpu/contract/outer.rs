@@ -6,8 +6,8 @@
 //! Meanwhile the next pixels are brought nearer. Where blocks are too few to keep threads busy, ranges of pixels make
 //! partial results, which are added in order. For pairs of bf16 a pair is a pixel of each half of a block.
 
-use super::Form;
 use super::ahead::{Region, Sweep};
+use super::form::Form;
 use super::gradient::{Gradient, NEAR, Side};
 use super::operands::{Moves, Products};
 use super::partials::Partials;

@@ -7,9 +7,10 @@
 //! - [`forms`]: f32 and bf16 in tensors and in the domain.
 //! - [`kernels`]: both axes of a tile, for each level. [`product`]: the register tiles of the products.
 //! - [`blocks`]: how tiles are cut into blocks.
-//! - [`plan`]: convolution and its input gradient.
+//! - [`convolution`]: what a plan is made for. [`plan`]: convolution and its input gradient.
 //! - [`filter_grad`]: the filter's gradient.
 mod blocks;
+mod convolution;
 mod filter_grad;
 mod forms;
 mod kernels;
@@ -21,8 +22,9 @@ mod transforms;
 use crate::cpu::level::{Features, Level};
 use sslc_compiler::kernels::ir::Element;
 
+pub use convolution::Convolution;
 pub use filter_grad::FilterGradPlan;
-pub use plan::{Convolution, WinogradPlan};
+pub use plan::WinogradPlan;
 
 /// How products are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,10 @@
 //! the units of work instead: each brings its part of the filter into the domain and goes over the tiles of all blocks.
 
 use super::blocks::{Block, Blocks};
+use super::convolution::Convolution;
 use super::kernels::{Kernels, Outputs, Pixels};
 use super::product::Products;
-use super::{Arithmetic, Scheme, TAPS};
+use super::{Arithmetic, TAPS};
 use crate::cpu::contract::fetch::{Fetch, Fetches};
 use crate::cpu::contract::piece::{Epilogue, Lie, Piece};
 use crate::cpu::contract::prologue::{Made, Prologue};
@@ -33,30 +34,6 @@ const STREAMED: usize = if cfg!(test) { 64 << 10 } else { 12 << 20 };
 const FILTER_ROWS: usize = 32;
 /// Elements of a cache line: it sets apart rows that would fall on the same places of a cache.
 const LINE: usize = 16;
-
-/// A 3×3 convolution, or its gradient with respect to the input.
-#[derive(Clone, Copy, Debug)]
-pub struct Convolution {
-    pub scheme: Scheme,
-    /// Places in the arena, in words.
-    pub input: usize,
-    pub weights: usize,
-    pub output: usize,
-    pub images: usize,
-    /// Height and width of what is read and of what is written.
-    pub from: (usize, usize),
-    pub to: (usize, usize),
-    /// Channels of what is read and of what is written.
-    pub inner: usize,
-    pub outer: usize,
-    /// Rows, and columns, of zeros before the first of what is read; negative where some are left out.
-    pub padding: isize,
-    /// Whether the filter, of shape [3, 3, outer, inner], is to be turned; else it is [3, 3, inner, outer].
-    pub turned: bool,
-    /// How the operands and the result are stored.
-    pub operands: Element,
-    pub result: Element,
-}
 
 /// What the units of work are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
