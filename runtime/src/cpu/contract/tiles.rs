@@ -210,19 +210,23 @@ pub unsafe fn columns_tile<V: Words, const M: usize, const N: usize>(
         }
         let mut acc = [[V::zero(); N]; M];
         let mut b = b;
-        let mut multiply = |offset: usize| {
-            let a = a.add(offset).cast::<u8>();
-            step(&mut acc, |m| V::word(a.add(4 * m)), b);
-            b = b.wrapping_add(b_stride);
-        };
+        // Written out twice: a closure for both need not be inlined, and then would run without the level's instructions.
         match ahead {
             Some(ahead) => {
                 for (p, offset) in offsets.iter().enumerate() {
                     V::prefetch_far(ahead.place.wrapping_add(*ahead.offsets.add(p)).cast());
-                    multiply(*offset);
+                    let a = a.add(*offset).cast::<u8>();
+                    step(&mut acc, |m| V::word(a.add(4 * m)), b);
+                    b = b.wrapping_add(b_stride);
                 }
             }
-            None => offsets.iter().for_each(|offset| multiply(*offset)),
+            None => {
+                for offset in offsets {
+                    let a = a.add(*offset).cast::<u8>();
+                    step(&mut acc, |m| V::word(a.add(4 * m)), b);
+                    b = b.wrapping_add(b_stride);
+                }
+            }
         }
         put(acc, |m| c.add(m * c_stride).cast(), tile);
     }
