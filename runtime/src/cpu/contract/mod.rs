@@ -8,7 +8,7 @@
 //! - [`window`]: chunks of images and their windows.
 //! - [`piece`]: pieces of a result, and their epilogue. [`fetch`]: fetching what is read next.
 //! - [`form`]: how elements are stored and multiplied. [`shapes`]: contractions of each shape as plans of rows.
-//! - [`rows`]: convolution, its input gradient, matmul.
+//! - [`rows`]: convolution, its input gradient, matmul. [`phase`]: pixels that see the same taps.
 //! - [`columns`]: the filter's gradient. [`outer`]: the same for 1×1, and Aᵀ·B.
 //! - [`winograd`]: 3×3 convolutions with fewer products.
 mod ahead;
@@ -21,6 +21,7 @@ pub mod operands;
 mod outer;
 mod pack;
 mod partials;
+mod phase;
 pub mod piece;
 mod prologue;
 mod rows;

@@ -1,7 +1,7 @@
 //! Packing of filters into panels of a vector or two of outputs, a row for each word of the inner index.
 
 use super::operands::{Moves, Products, turn};
-use super::rows::{Phase, WeightStrides};
+use super::phase::{Phase, WeightStrides};
 use sslc_compiler::core::bf16::widen;
 
 /// A panel's columns of one group's filter.

@@ -6,9 +6,10 @@
 use super::fetch::{Fetch, Fetches};
 use super::operands::{Moves, Products, clear_past_caches};
 use super::pack::PanelSource;
+use super::phase::{Phase, WeightStrides, blocks};
 use super::piece::{Epilogue, Lie, Piece};
 use super::prologue::{Made, Prologue};
-use super::simd::{Kernels, Segment, Store, Tile};
+use super::simd::{Kernels, Store, Tile};
 use super::window::{Chunk, Chunks, Windows};
 use crate::cpu::loops::fence;
 use crate::cpu::loops::plan::Pieces;
@@ -16,59 +17,12 @@ use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{Carver, Pointer};
 use sslc_compiler::kernels::ir::Element;
 
-/// Words of the inner index whose part of a panel stays in the second-level cache while a chunk's tiles pass over it.
-const INNER: usize = 512;
 /// Bytes of an output that goes past the caches: it would be gone from them before it is read again. Tests take small ones for large.
 const STREAMED: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// Chunks times columns that keep the threads evenly busy.
 const UNITS: usize = 16;
-
-/// Some of the output pixels, a rectangle in steps of `step`, that see the same taps.
-#[derive(Clone, Debug)]
-pub struct Phase {
-    /// The first output row of a chunk that belongs to it.
-    pub row: usize,
-    /// For each output pixel of a full chunk: its window's beginning and its place in the output; in elements until
-    /// [`RowsPlan::finish`] makes bytes of them.
-    pub inputs: Vec<usize>,
-    pub outputs: Vec<usize>,
-    /// Pixels in a row.
-    pub columns: usize,
-    /// For each tap, the elements of a pixel's window it reads and the first of its weights.
-    pub taps: Vec<Tap>,
-    /// The taps' segments, merged where they follow each other, cut into blocks; derived.
-    pub blocks: Vec<Block>,
-}
-
-/// Segments that tiles pass over in one go.
-#[derive(Clone, Debug, Default)]
-pub struct Block {
-    pub segments: Vec<Segment>,
-    /// Their words: rows of a panel.
-    pub words: usize,
-}
-
-impl Phase {
-    /// Rows of a panel of its filter.
-    fn words(&self) -> usize {
-        self.blocks.iter().map(|b| b.words).sum()
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Tap {
-    pub offset: usize,
-    pub weights: usize,
-}
-
-/// Places of the filter's elements: inner index of a tap, and output.
-#[derive(Clone, Copy, Debug)]
-pub struct WeightStrides {
-    pub inner: usize,
-    pub output: usize,
-}
 
 /// A thread's scratch.
 struct Scratch {
@@ -121,46 +75,6 @@ pub struct RowsPlan {
     pub lie: Lie,
     /// What makes the input, where it has no place.
     pub prologue: Option<Prologue>,
-}
-
-/// Merges taps whose elements follow each other, and cuts what is long; places in bytes.
-fn blocks(taps: &[Tap], len: usize, products: Products) -> Vec<Block> {
-    let (most, bytes) = match products {
-        Products::F32 | Products::Widened => (INNER, 4),
-        Products::Pairs => (2 * INNER, 2),
-    };
-    let mut merged: Vec<Segment> = Vec::new();
-    for tap in taps {
-        match merged.last_mut() {
-            Some(last) if last.offset + last.len * bytes == tap.offset * bytes => last.len += len,
-            _ => merged.push(Segment {
-                offset: tap.offset * bytes,
-                len,
-            }),
-        }
-    }
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut room = 0;
-    for mut segment in merged {
-        while segment.len > 0 {
-            if room == 0 {
-                blocks.push(Block::default());
-                room = most;
-            }
-            let take = segment.len.min(room);
-            if let Some(block) = blocks.last_mut() {
-                block.segments.push(Segment {
-                    offset: segment.offset,
-                    len: take,
-                });
-                block.words += products.words(take);
-            }
-            segment.offset += take * bytes;
-            segment.len -= take;
-            room -= take;
-        }
-    }
-    blocks
 }
 
 impl RowsPlan {

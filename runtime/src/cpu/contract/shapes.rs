@@ -3,8 +3,9 @@
 use super::form::Form;
 use super::operands::Moves;
 use super::outer::OuterPlan;
+use super::phase::{Phase, Tap, WeightStrides};
 use super::piece::Lie;
-use super::rows::{Phase, RowsPlan, Tap, WeightStrides};
+use super::rows::RowsPlan;
 use super::window::{Bring, Chunks, Image, Reach, Windows};
 use sslc_compiler::kernels::ir::ConvShape;
 

@@ -6,7 +6,7 @@
 //! - [`transforms`]: the matrices along one axis; [`strided`]: those of stride 2.
 //! - [`forms`]: f32 and bf16 in tensors and in the domain.
 //! - [`kernels`]: both axes of a tile, for each level. [`product`]: the register tiles of the products.
-//! - [`blocks`]: how tiles are cut into blocks.
+//! - [`blocks`]: how tiles are cut into blocks. [`transpose`]: turning filters round.
 //! - [`convolution`]: what a plan is made for. [`plan`]: convolution and its input gradient.
 //! - [`filter_grad`]: the filter's gradient.
 mod blocks;
@@ -18,6 +18,7 @@ mod plan;
 mod product;
 mod strided;
 mod transforms;
+mod transpose;
 
 use crate::cpu::level::{Features, Level};
 use sslc_compiler::kernels::ir::Element;
