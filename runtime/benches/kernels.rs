@@ -71,6 +71,14 @@ impl Case {
         self
     }
 
+    /// Its contraction, which something else is to be made of.
+    fn take_contraction(&mut self) -> Option<Contraction> {
+        match self.program.kernels.pop()?.kind {
+            KernelKind::Contraction(contraction) => Some(contraction),
+            _ => None,
+        }
+    }
+
     /// Runs for about half a second and prints the best rate.
     fn measure(&self, device: CpuDevice) -> f64 {
         let loaded = match device.load_cpu(Rc::new(self.program.clone())) {
@@ -174,11 +182,7 @@ fn conv(
 
 /// The statistics of a convolution's result with it: the sum and the deviations of each channel.
 fn with_statistics(mut case: Case) -> Case {
-    let Some(Kernel {
-        kind: KernelKind::Contraction(contraction),
-        ..
-    }) = case.program.kernels.pop()
-    else {
+    let Some(contraction) = case.take_contraction() else {
         return case;
     };
     let [rows, c] = contraction.result_shape();
@@ -203,11 +207,7 @@ fn with_statistics(mut case: Case) -> Case {
 /// What a residual block's first convolution does with its input's gradient: the other branch's is added, what ReLU cut off
 /// is cleared, and the sums of batch norm's gradient are made.
 fn with_residual(mut case: Case) -> Case {
-    let Some(Kernel {
-        kind: KernelKind::Contraction(contraction),
-        ..
-    }) = case.program.kernels.pop()
-    else {
+    let Some(contraction) = case.take_contraction() else {
         return case;
     };
     let [rows, c] = contraction.result_shape();

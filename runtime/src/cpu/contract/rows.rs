@@ -4,6 +4,7 @@
 //! vector or two of outputs; then tiles of pixels × outputs are made in registers, chunk by chunk. No columns are written out.
 
 use super::fetch::{Fetch, Fetches};
+use super::form::Form;
 use super::operands::{Moves, Products, clear_past_caches};
 use super::pack::PanelSource;
 use super::phase::{Phase, WeightStrides, blocks};
@@ -78,6 +79,47 @@ pub struct RowsPlan {
 }
 
 impl RowsPlan {
+    /// A plan of these operands with the sizes of a single product, for a shape to set its own; see [`RowsPlan::finish`].
+    pub fn of_one_pixel(
+        form: Form,
+        [input, weights, output]: [usize; 3],
+        windows: Windows,
+        chunks: Chunks,
+    ) -> RowsPlan {
+        RowsPlan {
+            kernels: form.kernels(),
+            products: form.products,
+            moves: form.moves(),
+            element: form.element,
+            input,
+            weights,
+            output,
+            windows,
+            chunks,
+            output_image: 1,
+            output_row: 1,
+            step: 1,
+            phases: Vec::new(),
+            inner: 1,
+            columns: 1,
+            weight_strides: WeightStrides {
+                inner: 1,
+                output: 1,
+            },
+            groups: 1,
+            group_input: 1,
+            group_weights: 1,
+            group_output: 1,
+            batched: false,
+            panels: Vec::new(),
+            splits: 1,
+            sum_places: Vec::new(),
+            streamed: false,
+            lie: Lie::InPlace,
+            prologue: None,
+        }
+    }
+
     /// Derives the panels, the blocks of segments and how many ranges of panels chunks are split into.
     pub fn finish(mut self) -> RowsPlan {
         self.panels = self.kernels.panels(self.columns);

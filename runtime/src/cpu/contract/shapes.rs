@@ -4,7 +4,6 @@ use super::form::Form;
 use super::operands::Moves;
 use super::outer::OuterPlan;
 use super::phase::{Phase, Tap, WeightStrides};
-use super::piece::Lie;
 use super::rows::RowsPlan;
 use super::window::{Bring, Chunks, Image, Reach, Windows};
 use sslc_compiler::kernels::ir::ConvShape;
@@ -43,15 +42,6 @@ impl MatMul {
             weights: 0,
         };
         RowsPlan {
-            kernels: form.kernels(),
-            products: form.products,
-            moves: form.moves(),
-            element: form.element,
-            input: self.a,
-            weights: self.b,
-            output: self.out,
-            windows,
-            chunks,
             output_image: self.n,
             output_row: self.n,
             step: 1,
@@ -71,12 +61,7 @@ impl MatMul {
             group_weights: self.k * self.n,
             group_output: self.m * self.n,
             batched: true,
-            panels: Vec::new(),
-            splits: 1,
-            sum_places: Vec::new(),
-            streamed: false,
-            lie: Lie::InPlace,
-            prologue: None,
+            ..RowsPlan::of_one_pixel(form, [self.a, self.b, self.out], windows, chunks)
         }
         .finish()
     }
@@ -168,15 +153,6 @@ pub fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan
         taps,
     };
     RowsPlan {
-        kernels: form.kernels(),
-        products: form.products,
-        moves: form.moves(),
-        element: form.element,
-        input: x,
-        weights: w,
-        output: y,
-        windows,
-        chunks,
         output_image: s.oh * s.ow * s.k,
         output_row: s.ow * s.k,
         step: 1,
@@ -192,12 +168,7 @@ pub fn convolution(s: &ConvShape, [x, w, y]: [usize; 3], form: Form) -> RowsPlan
         group_weights: s.k / s.groups,
         group_output: s.k / s.groups,
         batched: false,
-        panels: Vec::new(),
-        splits: 1,
-        sum_places: Vec::new(),
-        streamed: false,
-        lie: Lie::InPlace,
-        prologue: None,
+        ..RowsPlan::of_one_pixel(form, [x, w, y], windows, chunks)
     }
     .finish()
 }
@@ -279,15 +250,6 @@ pub fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> Row
         }
     }
     RowsPlan {
-        kernels: form.kernels(),
-        products: form.products,
-        moves: form.moves(),
-        element: form.element,
-        input: dy,
-        weights: w,
-        output: dx,
-        windows,
-        chunks,
         output_image: s.h * s.w * s.c,
         output_row: s.w * s.c,
         step: s.stride,
@@ -303,12 +265,7 @@ pub fn input_gradient(s: &ConvShape, [dy, w, dx]: [usize; 3], form: Form) -> Row
         group_weights: inner,
         group_output: columns,
         batched: false,
-        panels: Vec::new(),
-        splits: 1,
-        sum_places: Vec::new(),
-        streamed: false,
-        lie: Lie::InPlace,
-        prologue: None,
+        ..RowsPlan::of_one_pixel(form, [dy, w, dx], windows, chunks)
     }
     .finish()
 }

@@ -1,19 +1,10 @@
 //! Fused kernels against the contraction and the loop kernel one after the other.
 
-use super::{Bench, Draw, bits};
+use super::{Bench, Draw, access, bits};
 use sslc_compiler::kernels::ir::{
-    Access, Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Element, Fused, Inst,
-    KernelKind, LoopKernel, LoopOutput,
+    Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Element, Fused, Inst, KernelKind,
+    LoopKernel, LoopOutput,
 };
-
-fn access(buffer: BufferId, strides: [usize; 2]) -> Access {
-    Access {
-        buffer,
-        offset: 0,
-        strides: strides.map(|s| s as i64).to_vec(),
-        valid: vec![None; 2],
-    }
-}
 
 /// An epilogue with a load of each kind: the result, a tensor beside it, a value per column and one per row. It stores over
 /// the result if `over`, and elsewhere; and it reduces rows, columns and both in every way.
@@ -120,20 +111,9 @@ fn convolutions_with_epilogues() {
         (2, 9, 4, 1030, 1, 1, 1),
     ];
     for (n, h, c, k, kernel, stride, groups) in cases {
-        let padding = kernel / 2;
-        let out = (h + 2 * padding - kernel) / stride + 1;
         let shape = ConvShape {
-            n,
-            h,
-            w: h,
-            c,
-            k,
-            oh: out,
-            ow: out,
-            kernel,
-            stride,
-            padding,
             groups,
+            ..ConvShape::square(n, h, [c, k], kernel, stride)
         };
         for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
             if algorithm == Algorithm::Winograd && !shape.has_winograd() {
@@ -217,21 +197,7 @@ fn large_results_with_epilogues() {
         (4, 31, 64, 2, 3, 1, true, Element::Bf16),
     ];
     for (n, h, c, k, kernel, stride, gradient, element) in cases {
-        let padding = kernel / 2;
-        let out = (h + 2 * padding - kernel) / stride + 1;
-        let shape = ConvShape {
-            n,
-            h,
-            w: h,
-            c,
-            k,
-            oh: out,
-            ow: out,
-            kernel,
-            stride,
-            padding,
-            groups: 1,
-        };
+        let shape = ConvShape::square(n, h, [c, k], kernel, stride);
         let algorithm = match kernel {
             3 => Algorithm::Winograd,
             _ => Algorithm::Direct,

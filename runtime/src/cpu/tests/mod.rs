@@ -11,7 +11,7 @@ mod winograd;
 use super::{CpuDevice, CpuLoaded, Level};
 use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::device::Loaded;
-use sslc_compiler::kernels::ir::{Buffer, BufferId, BufferKind, Element};
+use sslc_compiler::kernels::ir::{Access, Buffer, BufferId, BufferKind, Element};
 use sslc_compiler::kernels::ir::{Kernel, KernelKind, KernelProgram};
 use std::rc::Rc;
 
@@ -148,6 +148,16 @@ impl Bench {
                 (level, one)
             })
             .collect()
+    }
+}
+
+/// Elements of a buffer along rows and columns.
+pub fn access(buffer: BufferId, strides: [usize; 2]) -> Access {
+    Access {
+        buffer,
+        offset: 0,
+        strides: strides.map(|s| s as i64).to_vec(),
+        valid: vec![None; 2],
     }
 }
 

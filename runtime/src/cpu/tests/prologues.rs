@@ -1,21 +1,12 @@
 //! Contractions whose operand a prologue makes, against the loop kernel and the contraction one after the other.
 
-use super::{Bench, Draw, bits, devices, relative_l2};
+use super::{Bench, Draw, access, bits, devices, relative_l2};
 use crate::cpu::CpuDevice;
 use sslc_compiler::kernels::ir::{
-    Access, Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Element, Fused, Inst,
-    KernelKind, LoopKernel, LoopOutput,
+    Algorithm, Binary, BufferId, Combine, Contraction, ConvShape, Element, Fused, Inst, KernelKind,
+    LoopKernel, LoopOutput,
 };
 use std::rc::Rc;
-
-fn access(buffer: BufferId, strides: [usize; 2]) -> Access {
-    Access {
-        buffer,
-        offset: 0,
-        strides: strides.map(|s| s as i64).to_vec(),
-        valid: vec![None; 2],
-    }
-}
 
 /// `max((x + shift)·scale + bias, least)`, where 0 becomes something else: padding is 0 after the prologue.
 fn normalise(
