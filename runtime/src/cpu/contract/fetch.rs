@@ -1,7 +1,6 @@
 //! Fetching what is read next while something else is multiplied.
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
+use super::ahead::LINE;
 
 /// A range of memory, some lines of which are fetched at a time.
 #[derive(Clone, Copy, Debug)]

@@ -139,31 +139,15 @@ impl ContractionPlan {
                 ContractionPlan::Winograd(Box::new(WinogradPlan::new(convolution, features)))
             }
             Contraction::Conv { x, w, y, shape, .. } if is_pointwise(&shape) => {
-                let product = MatMul {
-                    batch: 1,
-                    m: shape.n * shape.h * shape.w,
-                    n: shape.k,
-                    k: shape.c,
-                    tb: false,
-                    a: place(x),
-                    b: place(w),
-                    out: place(y),
-                };
+                let places = [place(x), place(w), place(y)];
+                let product = MatMul::of_pixels(&shape, [shape.c, shape.k], false, places);
                 ContractionPlan::Rows(Box::new(product.rows(form(x, y))))
             }
             Contraction::ConvInputGrad {
                 dy, w, dx, shape, ..
             } if is_pointwise(&shape) => {
-                let product = MatMul {
-                    batch: 1,
-                    m: shape.n * shape.h * shape.w,
-                    n: shape.c,
-                    k: shape.k,
-                    tb: true,
-                    a: place(dy),
-                    b: place(w),
-                    out: place(dx),
-                };
+                let places = [place(dy), place(w), place(dx)];
+                let product = MatMul::of_pixels(&shape, [shape.k, shape.c], true, places);
                 ContractionPlan::Rows(Box::new(product.rows(form(dy, dx))))
             }
             Contraction::Conv { x, w, y, shape, .. } => {

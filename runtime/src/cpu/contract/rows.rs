@@ -3,6 +3,7 @@
 //! Output pixels are A's rows: each sees its taps at fixed offsets of a window. The filter is packed into panels of a
 //! vector or two of outputs; then tiles of pixels × outputs are made in registers, chunk by chunk. No columns are written out.
 
+use super::ahead::LINE;
 use super::fetch::{Fetch, Fetches};
 use super::form::Form;
 use super::operands::{Moves, Products, clear_past_caches};
@@ -20,8 +21,6 @@ use sslc_compiler::kernels::ir::Element;
 
 /// Bytes of an output that goes past the caches: it would be gone from them before it is read again. Tests take small ones for large.
 const STREAMED: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
-/// Bytes of a cache line.
-const LINE: usize = 64;
 /// Chunks times columns that keep the threads evenly busy.
 const UNITS: usize = 16;
 

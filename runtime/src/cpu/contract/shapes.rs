@@ -21,6 +21,25 @@ pub struct MatMul {
 }
 
 impl MatMul {
+    /// A pointwise convolution from `k` channels to `n`, with its filter transposed if `tb`; places of A, B and the result.
+    pub fn of_pixels(
+        shape: &ConvShape,
+        [k, n]: [usize; 2],
+        tb: bool,
+        [a, b, out]: [usize; 3],
+    ) -> MatMul {
+        MatMul {
+            batch: 1,
+            m: shape.n * shape.h * shape.w,
+            n,
+            k,
+            tb,
+            a,
+            b,
+            out,
+        }
+    }
+
     fn strides_of_b(&self) -> (usize, usize) {
         if self.tb { (1, self.k) } else { (self.n, 1) }
     }

@@ -33,9 +33,12 @@ impl Joiner<'_> {
                 self.canon.body[i] = Some(op);
             }
         }
+        let mut uses = self.uses();
         for i in (0..self.canon.body.len()).rev() {
-            if self.uses()[i] == 0 {
-                self.canon.body[i] = None;
+            if uses[i] == 0
+                && let Some(op) = self.canon.body[i].take()
+            {
+                op.operands().for_each(|r| uses[r] -= 1);
             }
         }
     }
