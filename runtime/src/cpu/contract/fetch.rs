@@ -63,8 +63,9 @@ impl Fetches {
     }
 }
 
+/// Brings the line of `p`, which need not be valid, into the second-level cache.
 #[inline(always)]
-fn prefetch(p: *const u8) {
+pub fn prefetch(p: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: part of SSE, which every x86-64 processor has; a place that cannot be read is passed over.
     unsafe {

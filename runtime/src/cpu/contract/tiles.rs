@@ -3,6 +3,7 @@
 //! Both compute a tile of `C` of some rows by one or two vectors, adding `a·b` over an inner index in its order with one
 //! accumulator per element.
 
+use super::fetch::prefetch;
 use super::simd::{Ahead, Rows, Segment, Store, Tile};
 use super::words::Words;
 use sslc_compiler::core::bf16::narrow;
@@ -214,7 +215,7 @@ pub unsafe fn columns_tile<V: Words, const M: usize, const N: usize>(
         match ahead {
             Some(ahead) => {
                 for (p, offset) in offsets.iter().enumerate() {
-                    V::prefetch_far(ahead.place.wrapping_add(*ahead.offsets.add(p)).cast());
+                    prefetch(ahead.place.wrapping_add(*ahead.offsets.add(p)));
                     let a = a.add(*offset).cast::<u8>();
                     step(&mut acc, |m| V::word(a.add(4 * m)), b);
                     b = b.wrapping_add(b_stride);

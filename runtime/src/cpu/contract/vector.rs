@@ -31,18 +31,6 @@ pub unsafe trait Vector: Copy {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = p;
     }
-    /// Brings the line of `p`, which need not be valid, into the second-level cache.
-    #[inline(always)]
-    unsafe fn prefetch_far(p: *const f32) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T1>(p.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = p;
-    }
     /// The first `n` lanes from memory, the others 0.
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> Self {

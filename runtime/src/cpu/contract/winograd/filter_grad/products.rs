@@ -1,5 +1,6 @@
 //! Products of transformed tiles, and the way back of their sum.
 
+use crate::cpu::contract::fetch;
 use crate::cpu::contract::tiles::unroll;
 use crate::cpu::contract::vector::Vector;
 use crate::cpu::contract::winograd::TAPS;
@@ -143,14 +144,9 @@ impl Ahead {
 /// Brings memory into the second-level cache.
 #[inline(always)]
 pub fn prefetch(first: *const f32, words: usize) {
-    #[cfg(target_arch = "x86_64")]
     for line in (0..words).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(line).cast()) };
+        fetch::prefetch(first.wrapping_add(line).cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (first, words);
 }
 
 /// A whole product: `WIDE` channels at a time of two vectors of filters, `NARROW` of one.
