@@ -1,7 +1,7 @@
 //! Contractions of bf16 against the plain ones on the same operands, at every level, with and without the machine's
 //! products of bf16: random shapes, results in bf16 and in f32.
 
-use super::{Bench, Draw, bits, devices, relative_l2};
+use super::{Bench, CpuDevice, Draw, bits, devices, relative_l2};
 use proptest::prelude::*;
 use sslc_compiler::kernels::ir::{
     Algorithm, BufferId, Contraction, ConvShape, Element, KernelKind,
@@ -10,10 +10,8 @@ use sslc_compiler::kernels::naive::{self, MatMulShape};
 
 /// Relative L2 of a result in f32.
 const TOLERANCE: f64 = 1e-5;
-/// Relative L2 of many results rounded to bf16, and of any.
-const ROUNDED: f64 = 2e-3;
-const ROUNDED_FEW: f64 = 4e-3;
-const MANY: usize = 200;
+/// What rounding to bf16 moves a number by at most, relative to it.
+const HALF_ULP: f64 = 1.0 / 256.0;
 
 /// What a contraction of two operands is by definition.
 type Plain<'a> = dyn Fn(&[f32], &[f32], &mut [f32]) + 'a;
@@ -40,21 +38,34 @@ impl Product<'_> {
             bench.kernel(KernelKind::Contraction((self.kernel)(ids)));
             let mut expected = vec![0.0; len];
             (self.plain)(&bench.contents[0], &bench.contents[1], &mut expected);
-            let tolerance = match element {
-                Element::F32 => TOLERANCE,
-                Element::Bf16 if len < MANY => ROUNDED_FEW,
-                Element::Bf16 => ROUNDED,
-            };
             for device in devices() {
                 let one = bench.run(device(1));
-                let error = relative_l2(&one[2], &expected);
-                assert!(error < tolerance, "{element:?}, {:?}: {error:e}", device(1));
+                match element {
+                    Element::F32 => {
+                        let error = relative_l2(&one[2], &expected);
+                        assert!(error < TOLERANCE, "{:?}: {error:e}", device(1));
+                    }
+                    Element::Bf16 => assert_rounded(&one[2], &expected, device(1)),
+                }
                 for threads in [2, 4] {
                     let more = bench.run(device(threads));
                     assert!(bits(&more) == bits(&one), "{:?}", device(threads));
                 }
             }
         }
+    }
+}
+
+/// Each number is what is expected, off by no more than a result in f32 may be, then rounded to the nearest.
+fn assert_rounded(got: &[f32], expected: &[f32], device: CpuDevice) {
+    let norm = expected.iter().map(|e| f64::from(*e).powi(2)).sum::<f64>();
+    let sum = TOLERANCE * norm.sqrt() * (1.0 + HALF_ULP);
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let (got, expected) = (f64::from(*got), f64::from(*expected));
+        assert!(
+            (got - expected).abs() <= HALF_ULP * expected.abs() + sum,
+            "{device:?}, element {i}: {got} of {expected}"
+        );
     }
 }
 
