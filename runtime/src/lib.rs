@@ -2,13 +2,14 @@
 //!
 //! - [`data`]: image sources as labelled splits. [`views`]: augmented images, and the loader that renders batches of
 //!   them ahead of the step.
-//! - [`cpu`]: the CPU device. [`device`]: devices by name.
+//! - [`device`]: devices by name; [`cpu`]: the crate of the CPU device.
 //! - [`train`]: the training loop and what it leaves behind.
 //! - [`evaluate`]: k-NN on features. [`collapse`]: indicators of collapse of an embedding.
 //! - [`layout`]: tensors between their order inside and in files. [`tensors`]: safetensors files, written atomically.
 //! - [`rng`]: the counter-based generator that every draw comes from.
+pub use sslc_cpu as cpu;
+
 pub mod collapse;
-pub mod cpu;
 pub mod data;
 pub mod device;
 pub mod evaluate;
