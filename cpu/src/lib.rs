@@ -6,6 +6,7 @@
 //! - [`scratch`]: working memory of kernels.
 //! - [`check`]: verifies a program, once, when it is loaded.
 //! - [`math`]: elementary functions that vectorise.
+//! - [`fetch`]: fetching what is read next.
 //! - [`loops`]: loop kernels.
 //! - [`contract`]: convolutions and matrix products. [`fused`]: those with epilogues.
 //! - [`indexed`]: indexed kernels.
@@ -16,6 +17,7 @@
 mod arena;
 mod check;
 mod contract;
+mod fetch;
 mod fused;
 mod indexed;
 pub mod level;

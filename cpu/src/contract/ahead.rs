@@ -1,9 +1,7 @@
 //! What the next block of pixels reads, brought towards the core line by line while tiles of this one are made.
 
 use super::simd::Ahead;
-
-/// Bytes of a cache line.
-pub const LINE: usize = 64;
+use crate::fetch::LINE;
 
 /// Pixels of an operand, of which each has a run of bytes.
 #[derive(Clone, Copy)]

@@ -1,10 +1,11 @@
 //! Gradients by their pixels' columns: read where they stand, or packed into panels of a vector or two of columns, a row for
 //! each pixel or pair of pixels.
 
-use super::ahead::{LINE, Region};
+use super::ahead::Region;
 use super::form::Form;
 use super::operands::{Moves, Products, turn};
 use super::simd::Kernels;
+use crate::fetch::LINE;
 use std::ops::Range;
 
 /// Bytes from pixel to pixel up to which pixels are multiplied where they stand: they fall into enough sets of the caches.

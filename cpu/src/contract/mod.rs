@@ -6,14 +6,13 @@
 //! - [`vector`]: vectors of each level. [`words`]: what they hold. [`tiles`]: register tiles of them. [`simd`]: the choice
 //!   among those.
 //! - [`window`]: chunks of images and their windows.
-//! - [`piece`]: pieces of a result, and their epilogue. [`fetch`]: fetching what is read next.
+//! - [`piece`]: pieces of a result, and their epilogue.
 //! - [`form`]: how elements are stored and multiplied. [`shapes`]: contractions of each shape as plans of rows.
 //! - [`rows`]: convolution, its input gradient, matmul. [`phase`]: pixels that see the same taps.
 //! - [`columns`]: the filter's gradient. [`outer`]: the same for 1×1, and Aᵀ·B.
 //! - [`winograd`]: 3×3 convolutions with fewer products.
 mod ahead;
 mod columns;
-mod fetch;
 mod form;
 mod gradient;
 mod normalise;

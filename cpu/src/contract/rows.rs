@@ -3,8 +3,6 @@
 //! Output pixels are A's rows: each sees its taps at fixed offsets of a window. The filter is packed into panels of a
 //! vector or two of outputs; then tiles of pixels × outputs are made in registers, chunk by chunk. No columns are written out.
 
-use super::ahead::LINE;
-use super::fetch::{Fetch, Fetches};
 use super::form::Form;
 use super::operands::{Moves, Products, clear_past_caches};
 use super::pack::PanelSource;
@@ -13,6 +11,7 @@ use super::piece::{Epilogue, Lie, Piece};
 use super::prologue::{Made, Prologue};
 use super::simd::{Kernels, Store, Tile};
 use super::window::{Chunk, Chunks, Windows};
+use crate::fetch::{Fetch, Fetches, LINE};
 use crate::loops::fence;
 use crate::loops::plan::Pieces;
 use crate::pool::Pool;

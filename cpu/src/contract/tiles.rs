@@ -3,9 +3,9 @@
 //! Both compute a tile of `C` of some rows by one or two vectors, adding `a·b` over an inner index in its order with one
 //! accumulator per element.
 
-use super::fetch::prefetch;
 use super::simd::{Ahead, Rows, Segment, Store, Tile};
 use super::words::Words;
+use crate::fetch::prefetch;
 use sslc_compiler::core::bf16::narrow;
 
 /// The most lanes of a panel.

@@ -1,8 +1,10 @@
 //! One block of a loop kernel: where its operands lie, and what its steps do.
 
 use super::canon::{MAX_AXES, Place};
+use super::next::Next;
 use super::ops::{self, NarrowLoop, WidenLoop};
 use super::plan::{Accumulator, LoopPlan, Src, Step};
+use crate::fetch::Fetches;
 use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::ir::Element;
 
@@ -66,6 +68,20 @@ impl Block<'_> {
             // SAFETY: one place per output.
             unsafe { *self.outputs.add(j) = self.at(&write.to) };
         }
+    }
+
+    /// What the next block loads, in a turn for each innermost step and each output.
+    pub fn fetches(&self) -> Fetches {
+        let p = self.plan;
+        let range = |next: &Next| {
+            // SAFETY: the load has a place.
+            let at = unsafe { *self.loads.add(next.load) };
+            let load = &p.loads[next.load];
+            let at = at * load.element.bytes() as isize + next.step;
+            let first = self.origin(next.load).cast::<u8>().cast_const();
+            (first.wrapping_offset(at), next.bytes)
+        };
+        Fetches::new(p.next.iter().map(range), p.turns())
     }
 
     fn at(&self, place: &Place) -> isize {

@@ -2,6 +2,7 @@
 
 use super::canon::{Canon, Op, Output, Place, Reduce};
 use super::join::join;
+use super::next;
 use super::ops;
 use super::plan::{Accumulator, Counter, LoopPlan, Pieces, Src, Step, Write, WriteKind};
 use super::ranges::overlap;
@@ -142,6 +143,7 @@ impl<'a> Builder<'a> {
                 steps: Vec::new(),
                 starts: Vec::new(),
                 writes: Vec::new(),
+                next: Vec::new(),
                 unit_axis: 0,
                 unit_len: canon.sizes[0],
                 units: 1,
@@ -185,6 +187,10 @@ impl<'a> Builder<'a> {
         for (j, output) in self.canon.outputs.iter().enumerate() {
             let done = direct[output.value] == Some(j);
             self.write(output, done, stream[j]);
+        }
+        // What pieces read is fetched while they are made.
+        if self.pieces.is_none() {
+            self.plan.next = next::loads(&self.plan);
         }
         self.plan
     }

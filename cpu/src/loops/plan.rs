@@ -5,6 +5,7 @@
 //! only is computed when one of those has moved.
 
 use super::canon::{Place, Reduce};
+use super::next::Next;
 use super::ops::{BinaryLoop, TernaryLoop, UnaryLoop};
 use crate::level::Level;
 use sslc_compiler::kernels::ir::{Binary, Unary};
@@ -126,6 +127,8 @@ pub struct LoopPlan {
     /// For each depth, the first step of that depth or more: those are due when the counter before it has moved.
     pub starts: Vec<usize>,
     pub writes: Vec<Write>,
+    /// What is fetched a block ahead.
+    pub next: Vec<Next>,
     /// The axis that units share out, how much of it each takes, and how many they are.
     pub unit_axis: usize,
     pub unit_len: usize,
@@ -140,6 +143,12 @@ impl LoopPlan {
     /// Points of a block at most.
     pub fn block(&self) -> usize {
         self.rows * self.lanes
+    }
+
+    /// Steps and outputs of a block of which only the innermost counter has moved.
+    pub fn turns(&self) -> usize {
+        let before = self.starts.last().copied().unwrap_or(0);
+        self.steps.len() - before + self.writes.len()
     }
 
     /// f64 elements that partial results of all units need; 0 if none are kept.

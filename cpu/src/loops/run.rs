@@ -187,10 +187,13 @@ impl LoopRunner {
             // SAFETY: the index is within the unit, so that every place is within its access.
             unsafe {
                 block.place();
+                let mut fetches = block.fetches();
                 for step in &p.steps[p.starts[depth]..] {
                     block.step(step);
+                    fetches.turn();
                 }
                 for (j, write) in p.writes.iter().enumerate() {
+                    fetches.turn();
                     let value = block.address(write.value);
                     match &write.kind {
                         WriteKind::Done => {}

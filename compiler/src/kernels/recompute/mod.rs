@@ -27,7 +27,7 @@ impl Goal {
     /// Up to four loads for a store, at 32 GB/s.
     pub const CHEAP: Goal = Goal::Cheap {
         seconds_per_byte: 5.0 / 32e9,
-        share: 0.02,
+        share: 0.004,
     };
 }
 

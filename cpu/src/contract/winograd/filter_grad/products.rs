@@ -1,10 +1,10 @@
 //! Products of transformed tiles, and the way back of their sum.
 
-use crate::contract::fetch;
 use crate::contract::tiles::unroll;
 use crate::contract::vector::Vector;
 use crate::contract::winograd::TAPS;
 use crate::contract::winograd::forms::Operands;
+use crate::fetch;
 
 /// Words of a cache line.
 pub const LINE: usize = 16;

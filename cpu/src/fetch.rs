@@ -1,6 +1,7 @@
 //! Fetching what is read next while something else is multiplied.
 
-use super::ahead::LINE;
+/// Bytes of a cache line.
+pub const LINE: usize = 64;
 
 /// A range of memory, some lines of which are fetched at a time.
 #[derive(Clone, Copy, Debug)]
