@@ -82,9 +82,9 @@ pub enum Command {
     Graph {
         #[command(flatten)]
         spec: SpecArgs,
-        /// Which stage
+        /// Which stage; needed but for `--format svg`, which draws `core` at the level of its networks
         #[arg(long, value_enum)]
-        emit: Stage,
+        emit: Option<Stage>,
         /// In which form
         #[arg(long, value_enum, default_value = "text")]
         format: GraphFormat,
@@ -156,6 +156,15 @@ pub enum Command {
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
         count: u32,
     },
+    /// Write a report of runs: one HTML page that needs nothing else
+    Report {
+        /// Run directories; several are compared
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// The page to write [default: report.html, in the run directory or, for several, in the current folder]
+        #[arg(long, value_name = "FILE.html")]
+        out: Option<PathBuf>,
+    },
     /// Format specs in place
     Fmt {
         /// The spec files; `-` reads standard input and writes standard output
@@ -210,6 +219,8 @@ pub enum GraphFormat {
     Text,
     Json,
     Dot,
+    /// A drawing of views, networks and loss
+    Svg,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

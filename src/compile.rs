@@ -2,6 +2,7 @@
 
 use crate::cli::{GraphFormat, SpecArgs, Stage};
 use crate::loader::{FileLoader, read_text};
+use crate::network_drawing;
 use crate::tree;
 use sslc_compiler::elaborate::{Options, elaborate};
 use sslc_compiler::kernels::build::{Interface, build};
@@ -11,7 +12,7 @@ use sslc_compiler::program::{DataSource, Program};
 use sslc_compiler::step::{self, Part};
 use sslc_compiler::{core, kernels, lower};
 use sslc_grammar::ast;
-use sslc_grammar::codes::Exit;
+use sslc_grammar::codes::{self, Exit};
 use sslc_grammar::diag::Diagnostic;
 use sslc_grammar::span::{FileId, Sources};
 use sslc_runtime::data;
@@ -124,14 +125,25 @@ impl Compilation {
         };
         Ok(match stage {
             Stage::Ast => self.emit_ast(format)?,
-            Stage::Core => emit_core(&self.program.forward, format),
-            Stage::Step => emit_core(&step(), format),
+            Stage::Core => match format {
+                GraphFormat::Text => self.program.forward.to_string(),
+                GraphFormat::Json => json(&self.program.forward),
+                GraphFormat::Dot => core::print::dot(&self.program.forward),
+                GraphFormat::Svg => network_drawing::svg(&self.program),
+            },
+            Stage::Step => match format {
+                GraphFormat::Text => step().to_string(),
+                GraphFormat::Json => json(&step()),
+                GraphFormat::Dot => core::print::dot(&step()),
+                GraphFormat::Svg => return Err(no_drawing("step").into()),
+            },
             Stage::Luminal => {
                 let lowered = lowered()?;
                 match format {
                     GraphFormat::Text => lower::text::text(&lowered),
                     GraphFormat::Json => json(&lower::text::json(&lowered)),
                     GraphFormat::Dot => lower::text::dot(&lowered),
+                    GraphFormat::Svg => return Err(no_drawing("luminal").into()),
                 }
             }
             Stage::Kernels => {
@@ -144,6 +156,7 @@ impl Compilation {
                     GraphFormat::Text => kernels::text::text(&program),
                     GraphFormat::Json => json(&kernels::text::json(&program)),
                     GraphFormat::Dot => kernels::text::dot(&program),
+                    GraphFormat::Svg => return Err(no_drawing("kernels").into()),
                 }
             }
         })
@@ -159,16 +172,16 @@ impl Compilation {
             GraphFormat::Text => ast::print(&file),
             GraphFormat::Json => json(&file),
             GraphFormat::Dot => tree::dot(&serde_json::to_value(&file).unwrap_or_default()),
+            GraphFormat::Svg => return Err(no_drawing("ast").into()),
         })
     }
 }
 
-fn emit_core(graph: &core::graph::Graph, format: GraphFormat) -> String {
-    match format {
-        GraphFormat::Text => graph.to_string(),
-        GraphFormat::Json => json(graph),
-        GraphFormat::Dot => core::print::dot(graph),
-    }
+/// E0905: only `core` is drawn at the level of networks.
+fn no_drawing(stage: &str) -> Diagnostic {
+    Diagnostic::new(codes::E0905, format!("the stage `{stage}` has no drawing")).help(
+        "leave `--emit` out to draw the networks, or draw the stage with graphviz: `--format dot`",
+    )
 }
 
 /// Pretty JSON with a final line break.

@@ -1,13 +1,20 @@
 //! `sslc` as a person drives it: a real process, real files, exit codes.
 //!
-//! - [`drive`]: runs it. [`specs`], [`environment`], [`training`], [`commands`]: the tests, by what they are about.
+//! - [`browser`], [`python`]: others that read what it writes.
+//! - [`drive`]: runs it. [`specs`], [`environment`], [`training`], [`commands`], [`reports`]: the tests, by what they are about.
 
+#[path = "cli/browser.rs"]
+mod browser;
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/drive.rs"]
 mod drive;
 #[path = "cli/environment.rs"]
 mod environment;
+#[path = "cli/python.rs"]
+mod python;
+#[path = "cli/reports.rs"]
+mod reports;
 #[path = "cli/specs.rs"]
 mod specs;
 #[path = "cli/training.rs"]

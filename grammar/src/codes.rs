@@ -199,6 +199,7 @@ codes! {
     E0660 Data "a tensor is missing from the inputs"
     E0661 Data "a tensor of the inputs has another shape"
     E0662 Data "the inputs hold a tensor that the spec does not know"
+    E0670 Data "not a run directory"
     // E07: device and memory
     E0701 Device "not enough memory"
     E0702 Device "the compiled program is not valid"
@@ -213,6 +214,7 @@ codes! {
     E0901 Usage "there is no such code"
     E0902 Usage "the standard library has no such name"
     E0903 Usage "the file exists already"
+    E0905 Usage "a stage that cannot be printed like this"
     // W01: lints
     W0101 Spec "a name that is never used"
     W0102 Spec "an import that is never used"
@@ -230,4 +232,5 @@ codes! {
     // W08: training
     W0801 Data "k-NN is left out"
     W0802 Data "training waits for views"
+    W0803 Data "TensorBoard events cannot be written"
 }

@@ -65,8 +65,8 @@ pub fn knn_accuracy(bank: &Features, queries: &Features, settings: &Knn) -> f64 
     hits as f64 / n as f64
 }
 
-/// `out[m, n] = rows[m, d] · bank[n, d]ᵀ`
-fn similarities(rows: &[f32], bank: &[f32], m: usize, n: usize, d: usize, out: &mut [f32]) {
+/// `out[m, n] = rows[m, d] · bank[n, d]ᵀ`; panics where a slice is too short.
+pub fn similarities(rows: &[f32], bank: &[f32], m: usize, n: usize, d: usize, out: &mut [f32]) {
     assert!(rows.len() >= m * d && bank.len() >= n * d && out.len() >= m * n);
     // SAFETY: the three slices hold m×d, n×d and m×n elements, as asserted, and are not aliased.
     unsafe {

@@ -5,6 +5,7 @@
 //! - [`device`]: devices by name; [`cpu`]: the crate of the CPU device.
 //! - [`train`]: the training loop and what it leaves behind.
 //! - [`evaluate`]: k-NN on features. [`collapse`]: indicators of collapse of an embedding.
+//! - [`memory`]: what this process holds.
 //! - [`layout`]: tensors between their order inside and in files. [`tensors`]: safetensors files, written atomically.
 //! - [`rng`]: the counter-based generator that every draw comes from.
 pub use sslc_cpu as cpu;
@@ -14,6 +15,7 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod layout;
+pub mod memory;
 pub mod rng;
 pub mod tensors;
 pub mod train;

@@ -6,12 +6,13 @@
 mod bench;
 mod fmt;
 mod new;
+mod report;
 mod run;
 mod std;
 mod step;
 mod views;
 
-use crate::cli::{Cli, Command, Global, Peer};
+use crate::cli::{Cli, Command, Global, GraphFormat, Peer, Stage};
 use crate::compile::{Compilation, Failure, compile};
 use crate::explain;
 use crate::report::{Reporter, print};
@@ -31,7 +32,7 @@ pub fn execute(cli: &Cli) -> u8 {
         Command::Check { specs, overrides } => check(specs, overrides, reporter),
         Command::Graph { spec, emit, format } => Compilation::from_args(spec).and_then(|c| {
             warn(&c, reporter);
-            print(&c.emit(*emit, *format)?);
+            print(&c.emit(stage(*emit, *format)?, *format)?);
             Ok(0)
         }),
         Command::Step {
@@ -91,6 +92,7 @@ pub fn execute(cli: &Cli) -> u8 {
             };
             views::run(spec, &request, reporter)
         }
+        Command::Report { runs, out } => report::run(runs, out.as_deref()),
         Command::Fmt { specs, check } => fmt::run(specs, *check, reporter),
         Command::Explain { code } => explain_code(code.as_deref()),
         Command::Std { name } => std::run(name.as_deref()),
@@ -110,6 +112,19 @@ pub fn execute(cli: &Cli) -> u8 {
         reporter.tell_all(&failure);
         failure.exit().status()
     })
+}
+
+/// The stage to print. A drawing is one of `core`.
+fn stage(emit: Option<Stage>, format: GraphFormat) -> Result<Stage, Diagnostic> {
+    match (emit, format) {
+        (Some(stage), _) => Ok(stage),
+        (None, GraphFormat::Svg) => Ok(Stage::Core),
+        (None, GraphFormat::Text | GraphFormat::Json | GraphFormat::Dot) => Err(Diagnostic::new(
+            codes::E0905,
+            "`sslc graph` needs to know which stage to print",
+        )
+        .help("add `--emit core`, `--emit kernels` or another stage, or `--format svg` for a drawing of the networks")),
+    }
 }
 
 /// Tells the warnings of a compilation that goes on.

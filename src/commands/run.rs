@@ -4,6 +4,7 @@ use crate::cli::{Global, GraphFormat, SpecArgs, Stage};
 use crate::compile::{Compilation, Failure, compile_with};
 use crate::report::{Reporter, print};
 use crate::resolved;
+use crate::run_outputs::RunOutputs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sslc_grammar::span::Sources;
 use sslc_runtime::data;
@@ -60,17 +61,23 @@ pub fn run(
         program.train.batch * program.train.accumulate as usize,
     ));
     let mut display = Display::new(reporter, program.train.steps);
+    let outputs = RunOutputs::begin(directory.path(), program, &dataset, &target)?;
+    let mut recorder = outputs.recorder(0, &mut display);
     let outcome = train(
         program,
         dataset,
         &target,
         &mut directory,
-        &mut display,
+        &mut recorder,
         &stop,
     );
+    recorder.finish();
     display.finish();
+    let embedding = outcome.as_ref().ok().and_then(|o| o.embedding.as_ref());
+    let report = outputs.end(embedding);
     let outcome = outcome?;
     print(&format!("encoder: {}\n", outcome.encoder.display()));
+    print(&format!("report: {}\n", report?.display()));
     if outcome.ending == Ending::Stopped {
         print(&format!(
             "stopped after {} of {} steps; what was trained is kept\n",

@@ -2,8 +2,9 @@
 
 use crate::cli::SpecArgs;
 use crate::compile::{Compilation, Failure};
+use crate::pictures::{of_view, sheet};
 use crate::report::{Reporter, print};
-use image::{ImageBuffer, Rgb, RgbImage};
+use image::RgbImage;
 use sslc_compiler::program::Program;
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
@@ -23,11 +24,6 @@ pub struct Request<'a> {
     pub seed: Option<u64>,
     pub count: u32,
 }
-
-/// White pixels between two views of a sheet.
-const GAP: u32 = 2;
-/// Small views are enlarged by a whole factor to about this many pixels.
-const SHOWN: u32 = 96;
 
 /// Writes the sheet (one row for each view, one column for each draw) and the raw tensors.
 pub fn run(spec: &SpecArgs, request: &Request, reporter: Reporter) -> Result<u8, Failure> {
@@ -51,8 +47,12 @@ pub fn run(spec: &SpecArgs, request: &Request, reporter: Reporter) -> Result<u8,
         print(&format!("{}\n", path.display()));
     }
     if let Some(path) = request.out {
+        let pictures: Vec<Vec<RgbImage>> = rows
+            .iter()
+            .map(|row| row.iter().map(of_view).collect())
+            .collect();
         let mut png = Cursor::new(Vec::new());
-        sheet(&rows)
+        sheet(&pictures)
             .write_to(&mut png, image::ImageFormat::Png)
             .map_err(|error| cannot_write(path, &error.to_string()))?;
         write_atomically(path, png.get_ref())?;
@@ -114,38 +114,4 @@ fn raw(program: &Program, rows: &[Vec<Rendered>]) -> Tensors {
             Some((view.name.clone(), tensor))
         })
         .collect()
-}
-
-fn sheet(rows: &[Vec<Rendered>]) -> RgbImage {
-    let size = |f: fn(&Rendered) -> usize| rows.iter().flatten().map(f).max().unwrap_or(1) as u32;
-    let (height, width) = (size(|r| r.height), size(|r| r.width));
-    let zoom = (SHOWN / height.max(width)).max(1);
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0) as u32;
-    let (cell_w, cell_h) = (width * zoom + GAP, height * zoom + GAP);
-    let mut sheet: RgbImage = ImageBuffer::from_pixel(
-        columns * cell_w + GAP,
-        rows.len() as u32 * cell_h + GAP,
-        Rgb([255; 3]),
-    );
-    for (r, row) in rows.iter().enumerate() {
-        for (c, view) in row.iter().enumerate() {
-            let (x0, y0) = (c as u32 * cell_w + GAP, r as u32 * cell_h + GAP);
-            for y in 0..view.height as u32 * zoom {
-                for x in 0..view.width as u32 * zoom {
-                    let pixel = rgb(view, (y / zoom) as usize, (x / zoom) as usize);
-                    sheet.put_pixel(x0 + x, y0 + y, pixel);
-                }
-            }
-        }
-    }
-    sheet
-}
-
-fn rgb(view: &Rendered, y: usize, x: usize) -> Rgb<u8> {
-    let at = (y * view.width + x) * view.channels;
-    let value = |c: usize| {
-        let v = view.data[at + c.min(view.channels - 1)];
-        (v.clamp(0.0, 1.0) * 255.0).round() as u8
-    };
-    Rgb([value(0), value(1), value(2)])
 }

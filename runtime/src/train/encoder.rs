@@ -42,17 +42,31 @@ impl<'a> Encoder<'a> {
         values: &Values,
         split: &Arc<Split>,
     ) -> Result<Features, Diagnostic> {
+        self.features_of(values, split, split.labelled())
+    }
+
+    /// Features of these images of a split, by running statistics; the labels are empty unless all are known.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn features_of(
+        &mut self,
+        values: &Values,
+        split: &Arc<Split>,
+        images: Vec<usize>,
+    ) -> Result<Features, Diagnostic> {
         set_values(self.evaluate.as_mut(), self.program, values);
-        let loader = loader(self.program, self.target, split, split.labelled(), false)?;
+        let loader = loader(self.program, self.target, split, images, false)?;
         let mut features = Features::default();
         let mut input = Vec::new();
         let mut output = Vec::new();
         for batch in loader {
             let batch = batch?;
-            let (Some(view), Some(labels)) = (batch.views.first(), &batch.labels) else {
+            let Some(view) = batch.views.first() else {
                 continue;
             };
-            let image = view.len() / labels.len().max(1);
+            let count = batch.images.len();
+            let image = view.len() / count.max(1);
             input.clear();
             input.extend_from_slice(view);
             input.resize(image * self.batch, 0.0);
@@ -62,8 +76,8 @@ impl<'a> Encoder<'a> {
             features.dim = output.len() / self.batch;
             features
                 .values
-                .extend_from_slice(&output[..features.dim * labels.len()]);
-            features.labels.extend_from_slice(labels);
+                .extend_from_slice(&output[..features.dim * count]);
+            features.labels.extend(batch.labels.iter().flatten());
         }
         Ok(features)
     }

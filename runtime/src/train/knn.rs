@@ -65,6 +65,10 @@ impl<'a> KnnEvaluator<'a> {
         }))
     }
 
+    pub fn encoder(&mut self) -> &mut Encoder<'a> {
+        &mut self.encoder
+    }
+
     pub fn due(&self, step: u64, total: u64) -> bool {
         self.settings
             .every

@@ -3,9 +3,11 @@
 //! - [`init`]: initial values.
 //! - [`stepper`]: one step after another on a device.
 //! - [`encoder`]: features for evaluation, weights as a file. [`knn`]: evaluation by neighbours.
+//! - [`embedding`]: features and thumbnails of some images, to look at.
 //! - [`directory`]: what a run leaves behind.
 //! - [`train`]: the loop. It tells an [`Observer`] what happens and draws nothing itself.
 pub mod directory;
+pub mod embedding;
 pub mod encoder;
 pub mod init;
 mod knn;
@@ -14,8 +16,11 @@ pub mod stepper;
 use crate::collapse::{Spread, spread};
 use crate::data::{Dataset, Split};
 use crate::device::Target;
+use crate::memory;
 use crate::views::{Batch, Batches, Loader, Order};
 use directory::RunDirectory;
+use embedding::Embedding;
+use encoder::Encoder;
 use init::Values;
 use knn::KnnEvaluator;
 use serde::Serialize;
@@ -62,6 +67,9 @@ pub struct StepRecord {
     pub embedding_std: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_rank: Option<f64>,
+    /// Bytes of the process that lie in memory, at the same steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// What happens, for whoever shows it.
@@ -103,6 +111,8 @@ pub struct Outcome {
     pub encoder: PathBuf,
     /// k-NN accuracy at the end, where it was measured.
     pub knn: Option<f64>,
+    /// What the encoder makes of some images, at the end of a training that was not stopped.
+    pub embedding: Option<Embedding>,
 }
 
 /// An epoch that waits for its views for more than this share of its time, and for this many seconds, gives a warning.
@@ -110,7 +120,7 @@ const WAITING_SHARE: f64 = 0.1;
 const WAITING_SECONDS: f64 = 1.0;
 /// Steps between two snapshots that a diverged training falls back to.
 const SNAPSHOT_EVERY: u64 = 50;
-/// Steps between two measurements of the embedding's spread.
+/// Steps between two measurements of the embedding's spread and of the memory held.
 const SPREAD_EVERY: u64 = 10;
 
 /// Trains a program on its images and writes the encoder; a set `stop` ends it after the present step.
@@ -136,13 +146,8 @@ pub fn train(
         directory.add(Path::new("graph.txt"), &text)?;
     }
     let train = Arc::new(dataset.train);
-    let mut knn = KnnEvaluator::new(
-        program,
-        target,
-        train.clone(),
-        dataset.test.map(Arc::new),
-        observer,
-    )?;
+    let test = dataset.test.map(Arc::new);
+    let mut knn = KnnEvaluator::new(program, target, train.clone(), test.clone(), observer)?;
     if let Some(knn) = &mut knn {
         knn.before(&initial, directory, observer)?;
     }
@@ -157,7 +162,17 @@ pub fn train(
         last: Timing::default(),
         total: Timing::default(),
     };
-    run.steps(&mut stepper, &train, &mut knn)
+    let (mut outcome, values) = run.steps(&mut stepper, &train, &mut knn)?;
+    if outcome.ending == Ending::Finished {
+        let shown = test.filter(|t| !t.is_empty()).unwrap_or(train);
+        let mut own = None;
+        let encoder = match &mut knn {
+            Some(knn) => knn.encoder(),
+            None => own.insert(Encoder::new(program, target)?),
+        };
+        outcome.embedding = Some(Embedding::of(encoder, &values, &shown)?);
+    }
+    Ok(outcome)
 }
 
 /// A loss that reads `labels` needs the class of every training image.
@@ -206,7 +221,7 @@ impl Run<'_> {
         stepper: &mut Stepper,
         split: &Arc<Split>,
         knn: &mut Option<KnnEvaluator>,
-    ) -> Result<Outcome, Diagnostic> {
+    ) -> Result<(Outcome, Values), Diagnostic> {
         let settings = &self.program.train;
         let mut loader = Loader::start(
             split.clone(),
@@ -338,15 +353,18 @@ impl Run<'_> {
             watches,
             embedding_std: None,
             effective_rank: None,
+            memory_bytes: None,
         }
     }
 
     fn report(&mut self, stepper: &Stepper, mut record: StepRecord) -> Result<(), Diagnostic> {
         let settings = &self.program.train;
         let last = record.step + 1 == settings.steps;
-        let measured =
-            settings.watch_collapse && (record.step.is_multiple_of(SPREAD_EVERY) || last);
-        let spread = measured.then(|| self.spread(stepper)).flatten();
+        let measured = record.step.is_multiple_of(SPREAD_EVERY) || last;
+        record.memory_bytes = measured.then(memory::resident).flatten();
+        let spread = (settings.watch_collapse && measured)
+            .then(|| self.spread(stepper))
+            .flatten();
         record.embedding_std = spread.map(|s| s.std);
         record.effective_rank = spread.map(|s| s.effective_rank);
         self.directory.log(&record)?;
@@ -392,7 +410,7 @@ impl Run<'_> {
         what: &str,
         value: f32,
         snapshot: &(u64, Values),
-    ) -> Result<Outcome, Diagnostic> {
+    ) -> Result<(Outcome, Values), Diagnostic> {
         let encoder = self.save(&snapshot.1, snapshot.0)?;
         Err(Diagnostic::new(
             codes::E0801,
@@ -409,7 +427,7 @@ impl Run<'_> {
         self,
         stepper: &Stepper,
         knn: &mut Option<KnnEvaluator>,
-    ) -> Result<Outcome, Diagnostic> {
+    ) -> Result<(Outcome, Values), Diagnostic> {
         let steps = stepper.step();
         let values = stepper.values(self.program, self.initial);
         let encoder = self.save(&values, steps)?;
@@ -424,7 +442,7 @@ impl Run<'_> {
             )?),
             _ => None,
         };
-        Ok(Outcome {
+        let outcome = Outcome {
             ending: if stopped {
                 Ending::Stopped
             } else {
@@ -433,7 +451,9 @@ impl Run<'_> {
             steps,
             encoder,
             knn: accuracy,
-        })
+            embedding: None,
+        };
+        Ok((outcome, values))
     }
 }
 
