@@ -1,6 +1,7 @@
 //! The command line: what can be asked.
 
 use crate::render::Format;
+use crate::runs::Which;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -52,6 +53,20 @@ fn parse_override(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A split of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitName {
+    Train,
+    Test,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v > 0.0 && v.is_finite() => Ok(v),
+        _ => Err("it is a number above 0".to_owned()),
+    }
+}
+
 /// What speed is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Peer {
@@ -68,6 +83,57 @@ pub enum Command {
         /// The run directory [default: runs/NAME-DATE]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+        /// Go on with a run that was interrupted, from its last checkpoint
+        #[arg(long, value_name = "RUN", conflicts_with = "out")]
+        resume: Option<PathBuf>,
+        /// Go on although the spec differs from the one that the run was begun with
+        #[arg(long, requires = "resume")]
+        allow_spec_change: bool,
+    },
+    /// Go on with a run that was interrupted, from its last checkpoint
+    Resume {
+        /// The run directory
+        run: PathBuf,
+    },
+    /// Judge the features of a run by k-NN and by linear classification
+    Eval {
+        /// The run directory
+        run: PathBuf,
+        /// Neighbours of k-NN [default: the spec's, or 200]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        k: Option<u32>,
+        /// Temperature of the neighbours' votes [default: the spec's, or 0.1]
+        #[arg(long, value_name = "T", value_parser = positive)]
+        temperature: Option<f64>,
+        /// Passes over the features that a linear classifier is trained for
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        epochs: u32,
+        /// Seeds of the linear classifier: 0 to N − 1
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        seeds: u32,
+        /// Which weights
+        #[arg(long, value_enum, default_value = "last")]
+        checkpoint: Which,
+        /// Where the numbers go [default: eval.json in the run directory]
+        #[arg(long, value_name = "FILE.json")]
+        json: Option<PathBuf>,
+    },
+    /// Write the features of images as a file
+    Embed {
+        /// The run directory
+        run: PathBuf,
+        /// A folder of images in place of the run's data
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+        /// Which images
+        #[arg(long, value_enum, default_value = "train")]
+        split: SplitName,
+        /// The file to write: .safetensors, .npy or .csv
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Which weights
+        #[arg(long, value_enum, default_value = "last")]
+        checkpoint: Which,
     },
     /// Report every error and warning of specs, and do nothing else
     Check {

@@ -3,13 +3,15 @@
 //! - [`cli`]: what can be asked. [`commands`]: one module for each command.
 //! - [`compile`]: from a spec file to its program and the text of any stage. [`loader`]: files and imports.
 //! - [`render`]: diagnostics as text and JSON. [`report`]: writing to the terminal. [`explain`]: pages of codes.
-//! - [`resolved`]: the spec of a run as files that stand alone. [`tree`]: the syntax tree as a dot graph.
+//! - [`resolved`]: the spec of a run as files that stand alone. [`runs`]: a run directory, opened again. [`difference`]: how two
+//!   specs differ. [`tree`]: the syntax tree as a dot graph.
 //! - [`network_drawing`]: a spec at the level of its networks. [`numbers`]: numbers as people write them.
 //! - What a run leaves for people: [`run_facts`], [`pictures`], [`embedding_map`], [`tensorboard`]; [`run_report`]: all of it as
 //!   one page; [`run_outputs`]: writes them before, during and after a training.
 pub mod cli;
 pub mod commands;
 pub mod compile;
+pub mod difference;
 pub mod embedding_map;
 pub mod explain;
 pub mod loader;
@@ -22,5 +24,6 @@ pub mod resolved;
 pub mod run_facts;
 pub mod run_outputs;
 pub mod run_report;
+pub mod runs;
 pub mod tensorboard;
 pub mod tree;

@@ -1,7 +1,7 @@
 //! `sslc` as a person drives it: a real process, real files, exit codes.
 //!
 //! - [`browser`], [`python`]: others that read what it writes.
-//! - [`drive`]: runs it. [`specs`], [`environment`], [`training`], [`commands`], [`reports`]: the tests, by what they are about.
+//! - [`drive`]: runs it. [`specs`], [`environment`], [`training`], [`runs`], [`resume`], [`eval`], [`commands`], [`reports`]: the tests, by what they are about.
 
 #[path = "cli/browser.rs"]
 mod browser;
@@ -11,10 +11,16 @@ mod commands;
 mod drive;
 #[path = "cli/environment.rs"]
 mod environment;
+#[path = "cli/eval.rs"]
+mod eval;
 #[path = "cli/python.rs"]
 mod python;
 #[path = "cli/reports.rs"]
 mod reports;
+#[path = "cli/resume.rs"]
+mod resume;
+#[path = "cli/runs.rs"]
+mod runs;
 #[path = "cli/specs.rs"]
 mod specs;
 #[path = "cli/training.rs"]

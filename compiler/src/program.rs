@@ -18,6 +18,37 @@ pub struct DataSource {
     pub train_len: Option<usize>,
 }
 
+impl DataSource {
+    /// Every path of the source, to be changed in place.
+    pub fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        match &mut self.kind {
+            DataKind::FashionMini => Vec::new(),
+            DataKind::FashionMnist { path }
+            | DataKind::Mnist { path }
+            | DataKind::Cifar10 { path }
+            | DataKind::Cifar100 { path }
+            | DataKind::Stl10 { path } => vec![path],
+            DataKind::Idx {
+                images,
+                labels,
+                test_images,
+                test_labels,
+            } => [
+                Some(images),
+                labels.as_mut(),
+                test_images.as_mut(),
+                test_labels.as_mut(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            DataKind::ImageFolder { path, test, .. } => {
+                [Some(path), test.as_mut()].into_iter().flatten().collect()
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataKind {
@@ -430,6 +461,16 @@ pub struct Train {
     pub memory: Option<u64>,
     pub precision: Precision,
     pub watch_collapse: bool,
+    pub checkpoint: Checkpoints,
+}
+
+/// When the state of the training is saved, beside its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Checkpoints {
+    /// Optimizer steps between two; `None` where an epoch is meant and its length is not known.
+    pub every: Option<u64>,
+    /// How many of the last stay.
+    pub keep: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -493,6 +534,7 @@ pub struct Evaluation {
     /// How images are made for evaluation; deterministic.
     pub images: Pipeline,
     pub knn: Option<Knn>,
+    pub linear: Option<Linear>,
 }
 
 /// Weighted k-NN: votes exp(cos/τ) of the k nearest training features.
@@ -500,6 +542,17 @@ pub struct Evaluation {
 pub struct Knn {
     pub k: usize,
     pub temperature: f64,
+    /// Optimizer steps between evaluations; `None`: at the end only.
+    pub every: Option<u64>,
+}
+
+/// A linear classifier trained on the features, which get no gradient from it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Linear {
+    /// Passes over the training features.
+    pub epochs: usize,
+    /// The learning rate at the beginning.
+    pub lr: f64,
     /// Optimizer steps between evaluations; `None`: at the end only.
     pub every: Option<u64>,
 }

@@ -319,9 +319,7 @@ fn settings_not_available_are_refused() {
             "train {{ epochs = 1, batch = 50, optimizer = sgd(0.1), {extra} }}"
         ))
     };
-    for setting in ["checkpoint = every(epochs(1))", "drop_last = false"] {
-        fails(train(setting), "E0406", &["not available yet"]);
-    }
+    fails(train("drop_last = false"), "E0406", &["not available yet"]);
     fails(train("precision = \"f16\""), "E0405", &[]);
     for memory in ["\"low\"", "\"2\"", "\"-1GiB\"", "\"2 gib\"", "\"0KB\""] {
         let setting = format!("memory = {memory}");
@@ -331,13 +329,57 @@ fn settings_not_available_are_refused() {
     fails(train("math = \"exact\""), "E0405", &["\"strict\""]);
     fails(train("clip_norm = 0"), "E0405", &[]);
     fails(train("seed = \"a\""), "E0405", &["the string \"a\""]);
+}
+
+#[test]
+fn checkpoints_are_an_epoch_apart_unless_the_spec_says_another() {
+    let train = |setting: &str| {
+        trained(&format!(
+            "train {{ epochs = 9, batch = 50, optimizer = sgd(0.1), {setting} }}"
+        ))
+    };
+    let of = |setting: &str| {
+        let train = train(setting).program().train;
+        let per_epoch = train.steps_per_epoch.unwrap();
+        let every = train.checkpoint.every.unwrap();
+        (
+            every as f64 / per_epoch as f64,
+            every,
+            train.checkpoint.keep,
+        )
+    };
+    assert_eq!((of("").0, of("").2), (1.0, 3));
+    assert_eq!(of("checkpoint = every(epochs(2))").0, 2.0);
+    let own = of("checkpoint = every(steps(7), keep: 5)");
+    assert_eq!((own.1, own.2), (7, 5));
     fails(
-        trained(
-            "train { epochs = 1, batch = 50, optimizer = sgd(0.1) }\neval { linear(epochs: 2) }",
-        ),
-        "E0406",
-        &["knn"],
+        train("checkpoint = 3"),
+        "E0405",
+        &["the number 3", "every("],
     );
+    fails(train("checkpoint = every(steps(0))"), "E0405", &["step"]);
+    fails(
+        train("checkpoint = every(steps(7), keep: 0)"),
+        "E0110",
+        &["keep"],
+    );
+}
+
+#[test]
+fn a_linear_classifier_is_an_evaluator() {
+    let eval = |call: &str| {
+        trained(&format!(
+            "train {{ epochs = 9, batch = 50, optimizer = sgd(0.1) }}\neval {{ {call} }}"
+        ))
+    };
+    let linear = |call: &str| eval(call).program().eval.linear.unwrap();
+    let plain = linear("linear()");
+    assert_eq!((plain.epochs, plain.lr, plain.every), (20, 0.1, None));
+    let own = linear("knn(k: 3), linear(epochs: 2, lr: 0.5, every: steps(7))");
+    assert_eq!((own.epochs, own.lr, own.every), (2, 0.5, Some(7)));
+    fails(eval("linear(), linear()"), "E0402", &["twice"]);
+    fails(eval("linear(lr: 0)"), "E0110", &["more than 0"]);
+    fails(eval("linear(every: steps(0))"), "E0405", &["step"]);
 }
 
 #[test]

@@ -200,6 +200,14 @@ codes! {
     E0661 Data "a tensor of the inputs has another shape"
     E0662 Data "the inputs hold a tensor that the spec does not know"
     E0670 Data "not a run directory"
+    E0671 Data "a run has no weights yet"
+    E0672 Data "weights of another spec"
+    E0673 Data "a checkpoint is damaged"
+    E0674 Data "the run directory is in use"
+    E0675 Spec "the run was begun with another spec"
+    E0676 Data "the run directory holds a run"
+    E0677 Data "the data of the run have changed"
+    E0678 Data "an evaluation needs labels"
     // E07: device and memory
     E0701 Device "not enough memory"
     E0702 Device "the compiled program is not valid"
@@ -214,6 +222,7 @@ codes! {
     E0901 Usage "there is no such code"
     E0902 Usage "the standard library has no such name"
     E0903 Usage "the file exists already"
+    E0904 Usage "the file's ending names no format"
     E0905 Usage "a stage that cannot be printed like this"
     // W01: lints
     W0101 Spec "a name that is never used"
@@ -229,8 +238,10 @@ codes! {
     W0601 Data "damaged images are skipped"
     W0602 Data "a set has an unusual size"
     W0603 Data "images beside class folders are left out"
+    W0604 Data "a damaged checkpoint is passed over"
     // W08: training
     W0801 Data "k-NN is left out"
     W0802 Data "training waits for views"
     W0803 Data "TensorBoard events cannot be written"
+    W0804 Training "what does not fit a changed spec is left out"
 }

@@ -15,6 +15,16 @@ pub struct Features {
 }
 
 impl Features {
+    /// Some of them, in the order given.
+    pub fn select(&self, rows: &[u32]) -> Features {
+        let row = |i: &u32| &self.values[*i as usize * self.dim..][..self.dim];
+        Features {
+            dim: self.dim,
+            values: rows.iter().flat_map(row).copied().collect(),
+            labels: rows.iter().map(|i| self.labels[*i as usize]).collect(),
+        }
+    }
+
     /// Rows of length 1; a row of zeros stays.
     fn normalised(&self) -> Vec<f32> {
         let mut values = self.values.clone();
@@ -40,29 +50,33 @@ const BLOCK: usize = 64;
 ///
 /// Both must have the same feature size; with no queries or an empty bank it is 0. `k` is at most the bank's size.
 pub fn knn_accuracy(bank: &Features, queries: &Features, settings: &Knn) -> f64 {
+    accuracy(&knn_predict(bank, queries, settings), &queries.labels)
+}
+
+/// The share of predictions that are right; 0 of none.
+pub fn accuracy(predicted: &[u32], labels: &[u32]) -> f64 {
+    let hits = predicted.iter().zip(labels).filter(|(p, l)| p == l).count();
+    hits as f64 / labels.len().max(1) as f64
+}
+
+/// The class that the vote of its neighbours in `bank` gives each query; of an empty bank, none.
+pub fn knn_predict(bank: &Features, queries: &Features, settings: &Knn) -> Vec<u32> {
     let (dim, count, n) = (bank.dim, bank.labels.len(), queries.labels.len());
     if dim == 0 || count == 0 || n == 0 {
-        return 0.0;
+        return Vec::new();
     }
     let classes = bank.labels.iter().max().map_or(0, |c| *c as usize + 1);
     let k = settings.k.clamp(1, count);
     let (b, q) = (bank.normalised(), queries.normalised());
-    let hits: usize = q
-        .par_chunks(BLOCK * dim)
-        .zip(queries.labels.par_chunks(BLOCK))
-        .map(|(rows, labels)| {
-            let mut cosines = vec![0.0f32; labels.len() * count];
-            similarities(rows, &b, labels.len(), count, dim, &mut cosines);
-            cosines
-                .chunks(count)
-                .zip(labels)
-                .filter(|(row, label)| {
-                    vote(row, &bank.labels, classes, k, settings.temperature) == **label
-                })
-                .count()
-        })
-        .sum();
-    hits as f64 / n as f64
+    let of_block = |rows: &[f32]| {
+        let mut cosines = vec![0.0f32; rows.len() / dim * count];
+        similarities(rows, &b, rows.len() / dim, count, dim, &mut cosines);
+        cosines
+            .chunks(count)
+            .map(|row| vote(row, &bank.labels, classes, k, settings.temperature))
+            .collect::<Vec<u32>>()
+    };
+    q.par_chunks(BLOCK * dim).flat_map_iter(of_block).collect()
 }
 
 /// `out[m, n] = rows[m, d] · bank[n, d]ᵀ`; panics where a slice is too short.

@@ -4,9 +4,9 @@
 //!   them ahead of the step.
 //! - [`device`]: devices by name; [`cpu`]: the crate of the CPU device.
 //! - [`train`]: the training loop and what it leaves behind.
-//! - [`evaluate`]: k-NN on features. [`collapse`]: indicators of collapse of an embedding.
+//! - [`evaluate`]: k-NN on features; [`linear`]: a linear classifier on them. [`collapse`]: indicators of collapse of an embedding.
 //! - [`memory`]: what this process holds.
-//! - [`layout`]: tensors between their order inside and in files. [`tensors`]: safetensors files, written atomically.
+//! - [`layout`]: tensors between their order inside and in files. [`names`]: parameters by their names in files. [`tensors`]: safetensors files, written atomically.
 //! - [`rng`]: the counter-based generator that every draw comes from.
 pub use sslc_cpu as cpu;
 
@@ -15,7 +15,9 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod layout;
+pub mod linear;
 pub mod memory;
+pub mod names;
 pub mod rng;
 pub mod tensors;
 pub mod train;

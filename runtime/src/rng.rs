@@ -16,6 +16,8 @@ pub enum Domain {
     Shuffle = 2,
     /// Initial values of parameters: a, b = hash of the path, c unused; one draw per element.
     Init = 3,
+    /// The order in which a linear classifier sees features: a = epoch.
+    Probe = 4,
 }
 
 /// The finalizer of splitmix64: every bit of the input reaches every bit of the output.

@@ -1,11 +1,14 @@
 //! Named tensors in safetensors files, read with checks and written atomically.
 
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{
+    Dtype, SafeTensorError, SafeTensors, TensorView, View, serialize_to_file,
+};
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// A tensor as files have it: row-major, with PyTorch's layout.
@@ -29,6 +32,14 @@ impl FileTensor {
         }
     }
 
+    /// The elements, little-endian.
+    pub fn bytes(&self) -> Vec<u8> {
+        match &self.data {
+            Data::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+
     pub fn i64(shape: &[usize], data: Vec<i64>) -> FileTensor {
         FileTensor {
             shape: shape.to_vec(),
@@ -45,6 +56,17 @@ pub type Tensors = BTreeMap<String, FileTensor>;
 /// # Errors
 /// When the file is missing, is not safetensors, is truncated, or holds another element type.
 pub fn read(path: &Path) -> Result<Tensors, Diagnostic> {
+    read_with_notes(path).map(|(tensors, _)| tensors)
+}
+
+/// What a file says beside its tensors.
+pub type Notes = BTreeMap<String, String>;
+
+/// [`read`], with the file's metadata.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_notes(path: &Path) -> Result<(Tensors, Notes), Diagnostic> {
     let shown = path.display();
     let bytes = fs::read(path).map_err(|error| cannot_read(path, &error))?;
     let broken = |why: String| {
@@ -75,7 +97,10 @@ pub fn read(path: &Path) -> Result<Tensors, Diagnostic> {
             },
         );
     }
-    Ok(tensors)
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(describe(&e)))?;
+    let notes = header.metadata().iter().flatten();
+    let notes = notes.map(|(k, v)| (k.clone(), v.clone())).collect();
+    Ok((tensors, notes))
 }
 
 fn describe(error: &SafeTensorError) -> String {
@@ -138,29 +163,54 @@ fn decode(view: &TensorView) -> Option<Data> {
     })
 }
 
+impl View for &FileTensor {
+    fn dtype(&self) -> Dtype {
+        match self.data {
+            Data::F32(_) => Dtype::F32,
+            Data::I64(_) => Dtype::I64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.bytes())
+    }
+
+    fn data_len(&self) -> usize {
+        match &self.data {
+            Data::F32(v) => size_of_val(v.as_slice()),
+            Data::I64(v) => size_of_val(v.as_slice()),
+        }
+    }
+}
+
 /// Writes tensors so that the file is either the old one or the whole new one: written aside, synced, renamed.
 ///
 /// # Errors
 /// When the folder cannot be written or the disk is full.
 pub fn write(path: &Path, tensors: &Tensors) -> Result<(), Diagnostic> {
-    let bytes: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let (dtype, bytes) = match &tensor.data {
-                Data::F32(v) => (Dtype::F32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
-                Data::I64(v) => (Dtype::I64, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            };
-            (name.clone(), dtype, tensor.shape.clone(), bytes)
+    write_with_note(path, tensors, None)
+}
+
+/// [`write`], with one entry of metadata (several would stand in no fixed order).
+///
+/// # Errors
+/// As [`write`].
+pub fn write_with_note(
+    path: &Path,
+    tensors: &Tensors,
+    note: Option<(&str, String)>,
+) -> Result<(), Diagnostic> {
+    let note = note.map(|(key, text)| HashMap::from([(key.to_owned(), text)]));
+    put(path, |aside| {
+        serialize_to_file(tensors, note, aside).map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            other => std::io::Error::other(other.to_string()),
         })
-        .collect();
-    let fail = |why: String| cannot_write(path, &why);
-    let mut views = Vec::with_capacity(bytes.len());
-    for (name, dtype, shape, data) in &bytes {
-        let view = TensorView::new(*dtype, shape.clone(), data).map_err(|e| fail(e.to_string()))?;
-        views.push((name.as_str(), view));
-    }
-    let text = safetensors::serialize(views, None).map_err(|e| fail(e.to_string()))?;
-    write_atomically(path, &text)
+    })
 }
 
 /// Writes bytes aside, syncs them and renames the file into place.
@@ -168,17 +218,48 @@ pub fn write(path: &Path, tensors: &Tensors) -> Result<(), Diagnostic> {
 /// # Errors
 /// When the folder cannot be written or the disk is full; the old file, if any, is untouched.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    put(path, |aside| fs::write(aside, bytes))
+}
+
+/// What the names of files that are being written end with.
+pub const ASIDE: &str = ".tmp";
+
+/// Lets a file be made aside, syncs it, renames it into place and syncs the folder.
+///
+/// # Errors
+/// When the folder cannot be written or the disk is full; the old file, if any, is untouched.
+pub fn put(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), Diagnostic> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}{ASIDE}", std::process::id()));
     let aside = path.with_file_name(name);
-    let written = File::create(&aside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&aside, path));
+    let written = make(&aside)
+        .and_then(|()| File::options().write(true).open(&aside)?.sync_all())
+        .and_then(|()| fs::rename(&aside, path))
+        .and_then(|()| sync_folder(path));
     written.map_err(|error| {
         // The aside file may not exist; what matters is the error that is reported.
         let _ = fs::remove_file(&aside);
         cannot_write(path, &error.to_string())
     })
+}
+
+/// Makes the names in a file's folder last.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match File::open(folder)?.sync_all() {
+        // Some file systems keep no folders to sync.
+        Err(e) if e.kind() == ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// The diagnostic of a file that could not be written.

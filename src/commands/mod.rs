@@ -4,9 +4,12 @@
 //! 3 data or files, 4 device, 5 training stopped, 130 interrupted.
 
 mod bench;
+mod embed;
+mod eval;
 mod fmt;
 mod new;
 mod report;
+mod resume;
 mod run;
 mod std;
 mod step;
@@ -28,7 +31,53 @@ use sslc_runtime::device::Target;
 pub fn execute(cli: &Cli) -> u8 {
     let reporter = Reporter::new(&cli.global);
     let result = match &cli.command {
-        Command::Run { spec, out } => run::run(spec, out.as_deref(), &cli.global, reporter),
+        Command::Run {
+            spec,
+            out,
+            resume: None,
+            ..
+        } => run::run(spec, out.as_deref(), &cli.global, reporter),
+        Command::Run {
+            spec,
+            resume: Some(path),
+            allow_spec_change,
+            ..
+        } => resume::with_spec(spec, path, *allow_spec_change, &cli.global, reporter),
+        Command::Eval {
+            run,
+            k,
+            temperature,
+            epochs,
+            seeds,
+            checkpoint,
+            json,
+        } => {
+            let request = eval::Request {
+                k: k.map(|k| k as usize),
+                temperature: *temperature,
+                epochs: *epochs as usize,
+                seeds: u64::from(*seeds),
+                which: *checkpoint,
+                json: json.as_deref(),
+            };
+            eval::run(run, &request, &cli.global, reporter)
+        }
+        Command::Embed {
+            run,
+            data,
+            split,
+            out,
+            checkpoint,
+        } => {
+            let request = embed::Request {
+                data: data.as_deref(),
+                split: *split,
+                out,
+                which: *checkpoint,
+            };
+            embed::run(run, &request, &cli.global, reporter)
+        }
+        Command::Resume { run } => resume::run(run, &cli.global, reporter),
         Command::Check { specs, overrides } => check(specs, overrides, reporter),
         Command::Graph { spec, emit, format } => Compilation::from_args(spec).and_then(|c| {
             warn(&c, reporter);

@@ -6,11 +6,13 @@ use crate::report::{Reporter, print};
 use crate::resolved;
 use crate::run_outputs::RunOutputs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sslc_compiler::program::Program;
 use sslc_grammar::span::Sources;
-use sslc_runtime::data;
+use sslc_runtime::data::{self, Dataset};
 use sslc_runtime::device::Target;
-use sslc_runtime::train::directory::RunDirectory;
-use sslc_runtime::train::{Ending, Event, Observer, Subject, train};
+use sslc_runtime::train::checkpoint::{Stamp, fingerprint};
+use sslc_runtime::train::directory::{FORMAT, RunDirectory, RunInfo, SPEC};
+use sslc_runtime::train::{Begin, Ending, Event, Observer, Subject, train};
 use sslc_runtime::views::batch_too_large;
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
@@ -25,29 +27,98 @@ pub fn run(
     global: &Global,
     reporter: Reporter,
 ) -> Result<u8, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    install_interrupt(&stop);
-    let mut compilation = Compilation::from_args(spec)?;
+    let stop = Stop::install();
     let target = super::target(global)?;
+    let (compilation, dataset) = open(spec)?;
+    super::warn(&compilation, reporter);
+    let program = &compilation.program;
+    let path = out.map_or_else(|| default_directory(&program.name), Path::to_owned);
+    let files = files(&compilation, spec, &target)?;
+    let info = info(&compilation, spec, dataset.train.len());
+    let stamp = stamp(&compilation, &info, &files);
+    let directory = RunDirectory::create(&path, info, stamp, &files)?;
+    let job = Job {
+        program,
+        dataset,
+        target: &target,
+        directory,
+        begin: Begin::Anew,
+    };
+    go(job, &stop, reporter)
+}
+
+/// A spec and its images, compiled for as many as there are.
+pub fn open(spec: &SpecArgs) -> Result<(Compilation, Dataset), Failure> {
+    let mut compilation = Compilation::from_args(spec)?;
     let dataset = data::open(&compilation.program.data)?;
     let images = dataset.train.len();
     if data::probe(&compilation.program.data)? != Some(images) {
         // Damaged files are counted before they are looked at, and an epoch has fewer images than that.
         compilation = compile_with(&spec.spec, &spec.overrides, &|_| Some(images))?;
     }
-    super::warn(&compilation, reporter);
-    let program = &compilation.program;
-    if images < program.train.batch {
-        return Err(batch_too_large(program.train.batch, images).into());
+    if images < compilation.program.train.batch {
+        return Err(batch_too_large(compilation.program.train.batch, images).into());
     }
-    let path = out.map_or_else(|| default_directory(&program.name), Path::to_owned);
-    let mut files = resolved::files(&compilation, &spec.overrides);
+    Ok((compilation, dataset))
+}
+
+/// The texts of a run directory.
+pub fn files(
+    compilation: &Compilation,
+    spec: &SpecArgs,
+    target: &Target,
+) -> Result<Vec<(PathBuf, String)>, Failure> {
+    let mut files = resolved::files(compilation, &spec.overrides);
     if let Target::Reference = target {
         // It runs no kernels; a device writes those that it runs.
         let graph = compilation.emit(Stage::Kernels, GraphFormat::Text)?;
         files.push((PathBuf::from("graph.txt"), graph));
     }
-    let mut directory = RunDirectory::create(&path, &files)?;
+    Ok(files)
+}
+
+/// What `run.json` says of a run that begins here and now.
+pub fn info(compilation: &Compilation, spec: &SpecArgs, images: usize) -> RunInfo {
+    RunInfo {
+        format: FORMAT,
+        sslc: env!("CARGO_PKG_VERSION").to_owned(),
+        name: compilation.program.name.clone(),
+        spec: spec.spec.display().to_string(),
+        folder: std::env::current_dir().unwrap_or_default(),
+        set: spec.overrides.clone(),
+        images,
+        finished: false,
+    }
+}
+
+/// What the checkpoints of a run have in common.
+pub fn stamp(compilation: &Compilation, info: &RunInfo, files: &[(PathBuf, String)]) -> Stamp {
+    let spec = files.iter().find(|(place, _)| place == Path::new(SPEC));
+    Stamp {
+        program: fingerprint(&compilation.program),
+        spec: spec.map(|(_, text)| text.clone()).unwrap_or_default(),
+        images: info.images,
+    }
+}
+
+/// A training that can begin.
+pub struct Job<'a> {
+    pub program: &'a Program,
+    pub dataset: Dataset,
+    pub target: &'a Target,
+    pub directory: RunDirectory,
+    pub begin: Begin,
+}
+
+/// Trains, shows it, and returns the exit code.
+pub fn go(job: Job, stop: &Stop, reporter: Reporter) -> Result<u8, Failure> {
+    let Job {
+        program,
+        dataset,
+        target,
+        mut directory,
+        begin,
+    } = job;
     print(&format!(
         "{}: {} training images, {} parameters, {} steps of {}\n",
         program.name,
@@ -61,15 +132,17 @@ pub fn run(
         program.train.batch * program.train.accumulate as usize,
     ));
     let mut display = Display::new(reporter, program.train.steps);
-    let outputs = RunOutputs::begin(directory.path(), program, &dataset, &target)?;
-    let mut recorder = outputs.recorder(0, &mut display);
+    let outputs = RunOutputs::begin(directory.path(), program, &dataset, target)?;
+    let step = begin.notes().map_or(0, |notes| notes.step);
+    let mut recorder = outputs.recorder(step, &mut display);
     let outcome = train(
         program,
         dataset,
-        &target,
+        target,
         &mut directory,
+        begin,
         &mut recorder,
-        &stop,
+        &stop.0,
     );
     recorder.finish();
     display.finish();
@@ -80,24 +153,33 @@ pub fn run(
     print(&format!("report: {}\n", report?.display()));
     if outcome.ending == Ending::Stopped {
         print(&format!(
-            "stopped after {} of {} steps; what was trained is kept\n",
-            outcome.steps, program.train.steps
+            "stopped after {} of {} steps; `sslc resume {}` goes on\n",
+            outcome.steps,
+            program.train.steps,
+            directory.path().display()
         ));
         return Ok(super::INTERRUPTED);
     }
     Ok(0)
 }
 
-/// The first Ctrl-C or SIGTERM ends training after the present step; a second one ends the program at once.
-fn install_interrupt(stop: &Arc<AtomicBool>) {
-    let stop = stop.clone();
-    let handler = move || {
-        if stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(super::INTERRUPTED.into());
-        }
-    };
-    // Without a handler Ctrl-C still ends the program; only what was trained is lost.
-    let _ = ctrlc::set_handler(handler);
+/// Whether somebody wants the training to end.
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// The first Ctrl-C or SIGTERM ends training after the present step; a second one ends the program at once.
+    pub fn install() -> Stop {
+        let stop = Arc::new(AtomicBool::new(false));
+        let set = stop.clone();
+        let handler = move || {
+            if set.swap(true, Ordering::Relaxed) {
+                std::process::exit(super::INTERRUPTED.into());
+            }
+        };
+        // Without a handler Ctrl-C still ends the program; only what was trained since the last checkpoint is lost.
+        let _ = ctrlc::set_handler(handler);
+        Stop(stop)
+    }
 }
 
 /// `runs/NAME-DATE`, with a number behind it where that is taken.
@@ -191,6 +273,15 @@ impl Observer for Display {
                     }
                 };
                 self.line(&text);
+            }
+            Event::Linear { subject, accuracy } => {
+                let of = match subject {
+                    Subject::Raw => "of raw pixels        ",
+                    Subject::Untrained => "of the untrained encoder",
+                    Subject::Training => "so far               ",
+                    Subject::Trained => "of the trained encoder",
+                };
+                self.line(&format!("linear {of:25} {:6.2} %\n", accuracy * 100.0));
             }
             Event::Step {
                 record,

@@ -25,8 +25,14 @@ pub fn run(name: Option<&str>) -> Result<u8, Failure> {
         print(text);
         return Ok(0);
     }
-    if let Some(builtin) = builtin_docs().iter().find(|b| b.name == name) {
-        print(&format!("{}\n    {}\n", builtin.signature, builtin.doc));
+    // `linear` is a layer and an evaluator.
+    let docs: String = builtin_docs()
+        .iter()
+        .filter(|b| b.name == name)
+        .map(|b| format!("{}\n    {}\n", b.signature, b.doc))
+        .collect();
+    if !docs.is_empty() {
+        print(&docs);
         return Ok(0);
     }
     let names = builtin_docs()

@@ -3,10 +3,11 @@
 use crate::cli::{Global, SpecArgs};
 use crate::compile::{Compilation, Failure};
 use crate::report::Reporter;
-use sslc_compiler::program::{Layout, Program};
+use sslc_compiler::program::Program;
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
 use sslc_runtime::layout;
+use sslc_runtime::names::Names;
 use sslc_runtime::tensors::{self, Data, FileTensor, Tensors};
 use sslc_runtime::train::init;
 use sslc_runtime::train::stepper::Stepper;
@@ -50,40 +51,6 @@ pub fn run(
     }
     tensors::write(request.output, &outputs(&stepper, &names))?;
     Ok(0)
-}
-
-/// Shapes and layouts of parameters and their kin by path.
-struct Names<'a> {
-    program: &'a Program,
-}
-
-impl<'a> Names<'a> {
-    fn new(program: &'a Program) -> Names<'a> {
-        Names { program }
-    }
-
-    /// Inside shape and layout of the parameter or buffer that a name speaks of: `momentum/f.conv1.weight` has those of
-    /// `f.conv1.weight`.
-    fn find(&self, name: &str) -> Option<(&'a [usize], Layout)> {
-        let path = name.rsplit('/').next().unwrap_or(name);
-        let parameter = self.program.parameters.iter().find(|p| p.path == path);
-        parameter
-            .map(|p| (p.shape.as_slice(), p.layout))
-            .or_else(|| {
-                let buffer = self.program.buffers.iter().find(|b| b.path == path)?;
-                Some((buffer.shape.as_slice(), Layout::Same))
-            })
-    }
-
-    fn to_file(&self, name: &str, value: &[f32]) -> FileTensor {
-        match self.find(name) {
-            Some((shape, layout)) => FileTensor::f32(
-                &layout::file_shape(layout, shape),
-                layout::to_file(layout, value, shape),
-            ),
-            None => FileTensor::f32(&[value.len()], value.to_vec()),
-        }
-    }
 }
 
 fn set_inputs(

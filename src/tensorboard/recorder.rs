@@ -107,6 +107,14 @@ impl Observer for Recorder<'_> {
                 };
                 self.values(vec![Value::scalar(tag, *accuracy as f32)]);
             }
+            train::Event::Linear { subject, accuracy } => {
+                let tag = match subject {
+                    Subject::Raw => "linear/raw",
+                    Subject::Untrained => "linear/untrained",
+                    Subject::Training | Subject::Trained => "linear/encoder",
+                };
+                self.values(vec![Value::scalar(tag, *accuracy as f32)]);
+            }
             train::Event::Notice(_) => {}
         }
         self.inner.event(event);

@@ -121,14 +121,6 @@ fn an_override_of_an_unknown_name_or_a_wrong_type() {
 }
 
 #[test]
-fn the_keys_of_checkpoints_are_refused_until_they_work() {
-    let text = TINY.replace("steps = 3", "steps = 3, checkpoint = every(epochs(1))");
-    Sslc::with("a.ssl", text)
-        .run(&["check", "a.ssl"])
-        .fails(1, &["checkpoint"]);
-}
-
-#[test]
 fn errors_as_json_are_one_object_a_line() {
     let sslc = Sslc::with("a.ssl", TINY.replace("negative_cosine", "negativ_cosine"));
     let run = sslc.run(&["check", "a.ssl", "--error-format", "json"]);

@@ -207,7 +207,7 @@ static ROWS: &[Builtin] = &[
     row("step_schedule", "step_schedule(values, at: durations, warmup: none, per: \"step\")", "The next value at each of the times.", Schedule, schedules::step),
     row("epochs", "epochs(n)", "A duration of n passes over the data.", Schedule, schedules::epochs),
     row("steps", "steps(n)", "A duration of n optimizer steps.", Schedule, schedules::steps),
-    row("every", "every(duration)", "Again and again after a duration.", Schedule, schedules::every),
+    row("every", "every(duration, keep: 3)", "Again and again after a duration; of checkpoints, the last `keep` stay.", Schedule, schedules::every),
 
     row("sgd", "sgd(lr, momentum: 0, weight_decay: 0, nesterov: false, exclude: [], groups: [])", "Stochastic gradient descent.", Optimizer, optimizers::sgd),
     row("lars", "lars(lr, momentum: 0.9, weight_decay: 0, eta: 0.001, exclude: [bias, norm], lr_in_momentum: false, groups: [])", "SGD with a trust ratio for each tensor.", Optimizer, optimizers::lars),

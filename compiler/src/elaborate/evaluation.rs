@@ -17,6 +17,7 @@ use sslc_grammar::span::Span;
 pub struct EvalSettings {
     pub images: CheckedPipeline,
     pub knn: Option<KnnValue>,
+    pub linear: Option<LinearValue>,
 }
 
 /// `knn(…)`, its interval unresolved.
@@ -27,11 +28,34 @@ pub struct KnnValue {
     pub every: Option<(Duration, Span)>,
 }
 
+/// `linear(…)`, its interval unresolved.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearValue {
+    pub epochs: usize,
+    pub lr: f64,
+    pub every: Option<(Duration, Span)>,
+}
+
+/// One evaluator.
+enum Evaluator {
+    Knn(KnnValue),
+    Linear(LinearValue),
+}
+
 /// The evaluators, which are called in `eval` only.
 pub static KNN: Builtin = Builtin {
     name: "knn",
     signature: "knn(k: 200, temperature: 0.1, every: none)",
     doc: "Weighted k-nearest-neighbour vote on the features.",
+    section: Section::Evaluation,
+    run: Run::Call(|_, _| Err(Reported)),
+};
+
+/// See [`KNN`]; the other `linear` is a layer.
+pub static LINEAR: Builtin = Builtin {
+    name: "linear",
+    signature: "linear(epochs: 20, lr: 0.1, every: none)",
+    doc: "A linear classifier trained on the features.",
     section: Section::Evaluation,
     run: Run::Call(|_, _| Err(Reported)),
 };
@@ -54,7 +78,8 @@ impl<'a> Elab<'a> {
             self.two_items("eval", again, first);
         }
         let mut images: Option<(R<CheckedPipeline>, Span)> = None;
-        let mut knn: Option<(R<KnnValue>, Span)> = None;
+        let mut knn: Option<(KnnValue, Span)> = None;
+        let mut linear: Option<(LinearValue, Span)> = None;
         let mut failed = false;
         for (unit, item, _, (_, entries)) in blocks {
             for entry in entries {
@@ -89,21 +114,32 @@ impl<'a> Elab<'a> {
                         self.unknown_key("eval", key, names);
                         failed = true;
                     }
-                    Entry::Evaluator { call } => match self.evaluator(call, unit, item) {
-                        Ok(value) => {
-                            if let Some((_, first)) = knn {
-                                self.report(
-                                    Diagnostic::new(codes::E0402, "`knn` is asked for twice")
-                                        .label(call.span, "again here")
-                                        .label(first, "first here")
-                                        .help("leave one of them out"),
-                                );
-                                failed = true;
+                    Entry::Evaluator { call } => {
+                        let again = match self.evaluator(call, unit, item) {
+                            Ok(Evaluator::Knn(value)) => {
+                                knn.replace((value, call.span)).map(|(_, s)| ("knn", s))
                             }
-                            knn = Some((Ok(value), call.span));
+                            Ok(Evaluator::Linear(value)) => linear
+                                .replace((value, call.span))
+                                .map(|(_, s)| ("linear", s)),
+                            Err(Reported) => {
+                                failed = true;
+                                None
+                            }
+                        };
+                        if let Some((name, first)) = again {
+                            self.report(
+                                Diagnostic::new(
+                                    codes::E0402,
+                                    format!("`{name}` is asked for twice"),
+                                )
+                                .label(call.span, "again here")
+                                .label(first, "first here")
+                                .help("leave one of them out"),
+                            );
+                            failed = true;
                         }
-                        Err(Reported) => failed = true,
-                    },
+                    }
                 }
             }
         }
@@ -119,10 +155,8 @@ impl<'a> Elab<'a> {
         }
         Ok(EvalSettings {
             images: images?,
-            knn: match knn {
-                Some((value, _)) => Some(value?),
-                None => None,
-            },
+            knn: knn.map(|(value, _)| value),
+            linear: linear.map(|(value, _)| value),
         })
     }
 
@@ -194,8 +228,8 @@ impl<'a> Elab<'a> {
         if failed { Err(Reported) } else { checked }
     }
 
-    /// `knn(k: 200, …)`
-    fn evaluator(&mut self, call: &'a Expr, unit: UnitId, item: usize) -> R<KnnValue> {
+    /// `knn(k: 200, …)`, `linear(…)`
+    fn evaluator(&mut self, call: &'a Expr, unit: UnitId, item: usize) -> R<Evaluator> {
         let (name, args) = match &call.kind {
             ExprKind::Postfix { base, ops } => match (&base.kind, &ops[..]) {
                 (ExprKind::Name(name), [op]) => match &op.kind {
@@ -206,14 +240,7 @@ impl<'a> Elab<'a> {
             },
             _ => return Err(self.not_an_evaluator(call.span)),
         };
-        if name == "linear" {
-            return Err(self.not_yet(
-                "linear evaluation",
-                call.span,
-                "use `knn(k: 200, temperature: 0.1)`",
-            ));
-        }
-        if name != "knn" {
+        if !EVALUATORS.contains(&name.as_str()) {
             let d = Diagnostic::new(codes::E0401, format!("there is no evaluator `{name}`"))
                 .label(call.span, "unknown evaluator");
             let d = match nearest(name, EVALUATORS.iter().copied()) {
@@ -238,15 +265,27 @@ impl<'a> Elab<'a> {
         if failed {
             return Err(Reported);
         }
+        let positive = |v: f64| v > 0.0;
+        if name == LINEAR.name {
+            let args = Args::bind(self, &LINEAR, given, call.span)?;
+            let epochs = args.at_least(self, "epochs", 1);
+            let lr = args.float_in(self, "lr", positive, "more than 0");
+            let every = args.duration(self, "every");
+            return Ok(Evaluator::Linear(LinearValue {
+                epochs: epochs?.unwrap_or(20),
+                lr: lr?.unwrap_or(0.1),
+                every: every?,
+            }));
+        }
         let args = Args::bind(self, &KNN, given, call.span)?;
         let k = args.at_least(self, "k", 1);
-        let temperature = args.float_in(self, "temperature", |t| t > 0.0, "more than 0");
+        let temperature = args.float_in(self, "temperature", positive, "more than 0");
         let every = args.duration(self, "every");
-        Ok(KnnValue {
+        Ok(Evaluator::Knn(KnnValue {
             k: k?.unwrap_or(200),
             temperature: temperature?.unwrap_or(0.1),
             every: every?,
-        })
+        }))
     }
 
     fn not_an_evaluator(&mut self, span: Span) -> Reported {

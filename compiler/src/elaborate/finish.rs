@@ -13,8 +13,9 @@ use super::views::CheckedPipeline;
 use crate::core::graph::{DType, ValueId};
 use crate::core::precision;
 use crate::program::{
-    DataSource, Encode, Evaluation, Group, Hyper, Init, Knn, Network, NetworkRole, Optimizer,
-    Parameter, Precision, Program, Schedule, Selector, StateDecl, TargetLink, Train, View,
+    Checkpoints, DataSource, Duration, Encode, Evaluation, Group, Hyper, Init, Knn, Linear,
+    Network, NetworkRole, Optimizer, Parameter, Precision, Program, Schedule, Selector, StateDecl,
+    TargetLink, Train, View,
 };
 use sslc_grammar::ast::{ItemKind, Role};
 use sslc_grammar::codes;
@@ -254,6 +255,8 @@ impl<'a> Elab<'a> {
         let encoder = encoder?;
         let (schedules, optimizer) = self.optimizer(train);
         let knn = self.knn(eval, train.length);
+        let linear = self.linear_evaluation(eval, train.length);
+        let checkpoint = self.checkpoints(train);
         if self.diagnostics.iter().any(Diagnostic::is_error) {
             return Err(Reported);
         }
@@ -290,10 +293,12 @@ impl<'a> Elab<'a> {
                 memory: train.memory,
                 precision: train.precision,
                 watch_collapse: train.watch_collapse,
+                checkpoint: checkpoint?,
             },
             eval: Evaluation {
                 images: eval.images.pipeline.clone(),
                 knn: knn?,
+                linear: linear?,
             },
             encode: Encode {
                 network: encoder.index(),
@@ -474,22 +479,50 @@ impl<'a> Elab<'a> {
         (schedules, optimizer)
     }
 
+    /// The optimizer steps between two times.
+    fn interval(&mut self, (every, span): (Duration, Span), length: Length) -> R<u64> {
+        match self.in_steps(every, span, length)? {
+            0 => Err(self.report(
+                Diagnostic::new(codes::E0405, "an interval must be a step or more")
+                    .label(span, "this is less than a step")
+                    .help("write `epochs(10)` or `steps(500)`"),
+            )),
+            steps => Ok(steps),
+        }
+    }
+
+    fn linear_evaluation(&mut self, eval: &EvalSettings, length: Length) -> R<Option<Linear>> {
+        let Some(linear) = eval.linear else {
+            return Ok(None);
+        };
+        let every = match linear.every {
+            Some(every) => Some(self.interval(every, length)?),
+            None => None,
+        };
+        Ok(Some(Linear {
+            epochs: linear.epochs,
+            lr: linear.lr,
+            every,
+        }))
+    }
+
+    fn checkpoints(&mut self, train: &TrainSettings) -> R<Checkpoints> {
+        let every = match train.checkpoint.every {
+            Some(every) => Some(self.interval(every, train.length)?),
+            None => train.length.per_epoch,
+        };
+        Ok(Checkpoints {
+            every,
+            keep: train.checkpoint.keep,
+        })
+    }
+
     fn knn(&mut self, eval: &EvalSettings, length: Length) -> R<Option<Knn>> {
         let Some(knn) = eval.knn else {
             return Ok(None);
         };
         let every = match knn.every {
-            Some((d, span)) => {
-                let steps = self.in_steps(d, span, length)?;
-                if steps == 0 {
-                    return Err(self.report(
-                        Diagnostic::new(codes::E0405, "`every` must be a step or more")
-                            .label(span, "this is less than a step")
-                            .help("write `every: epochs(10)`"),
-                    ));
-                }
-                Some(steps)
-            }
+            Some(every) => Some(self.interval(every, length)?),
             None => None,
         };
         Ok(Some(Knn {

@@ -92,7 +92,7 @@ pub struct BuiltinInfo {
 /// Every builtin, by section and name.
 pub fn builtin_list() -> Vec<BuiltinInfo> {
     let mut list: Vec<BuiltinInfo> = builtins::all()
-        .chain([&evaluation::KNN])
+        .chain([&evaluation::KNN, &evaluation::LINEAR])
         .map(|b| BuiltinInfo {
             name: b.name,
             signature: b.signature,

@@ -114,9 +114,11 @@ pub fn steps(el: &mut Elab<'_>, args: &Args) -> R<Value> {
 }
 
 pub fn every(el: &mut Elab<'_>, args: &Args) -> R<Value> {
-    match args.duration(el, "duration")? {
-        Some((d, _)) => Ok(Value::Duration(d)),
-        None => Err(Reported),
+    let keep = args.at_least(el, "keep", 1);
+    match (args.duration(el, "duration")?, keep?) {
+        (Some((d, _)), None) => Ok(Value::Duration(d)),
+        (Some((d, _)), Some(keep)) => Ok(Value::Interval(d, keep)),
+        (None, _) => Err(Reported),
     }
 }
 

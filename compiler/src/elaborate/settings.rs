@@ -47,7 +47,10 @@ pub const TRAIN_KEYS: &[TrainKey] = &[
         "precision",
         "\"f32\" (if left out), or \"bf16\": activations and products of networks.",
     ),
-    key("checkpoint", "When to save the state of the training."),
+    key(
+        "checkpoint",
+        "When to save the state of the training: `every(epochs(1), keep: 3)` if left out.",
+    ),
     key(
         "memory",
         "Most that the tensors of a step may take: \"2GiB\".",

@@ -21,7 +21,19 @@ pub struct TrainSettings {
     pub math: Math,
     pub memory: Option<u64>,
     pub precision: Precision,
+    pub checkpoint: CheckpointValue,
 }
+
+/// `checkpoint = every(…)`, its interval unresolved.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointValue {
+    /// `None`: an epoch, where its length is known.
+    pub every: Option<(Duration, Span)>,
+    pub keep: usize,
+}
+
+/// Checkpoints that stay unless the spec says another number.
+const KEEP: usize = 3;
 
 impl<'a> Elab<'a> {
     /// `batch` and `seed`, which the evaluation of tensors needs.
@@ -116,6 +128,7 @@ impl<'a> Elab<'a> {
         let memory = self.memory_setting(block);
         let precision = self.precision_setting(block);
         let watch_collapse = self.flag_setting(block, "watch_collapse", true);
+        let checkpoint = self.checkpoint_setting(block);
         let accumulate = accumulate.map(|a| a.map_or(1, |(n, _)| n));
         let length = match (data, &accumulate) {
             (Some(data), Ok(accumulate)) => self.length(block, data, *accumulate, place),
@@ -131,6 +144,7 @@ impl<'a> Elab<'a> {
                 math: math?,
                 memory: memory?,
                 precision: precision?,
+                checkpoint: checkpoint?,
             }),
             _ => Err(Reported),
         }
@@ -138,15 +152,6 @@ impl<'a> Elab<'a> {
 
     /// Settings that the language knows but this version cannot honour are refused, not ignored.
     fn refused_settings(&mut self, block: &TrainBlock<'a>) -> bool {
-        let mut failed = false;
-        if let Some(span) = block.span("checkpoint") {
-            self.not_yet(
-                "`checkpoint`",
-                span,
-                "leave it out: the encoder is saved when the training ends or stops",
-            );
-            failed = true;
-        }
         match self.flag_setting(block, "drop_last", true) {
             Ok((false, span)) => {
                 self.not_yet(
@@ -154,12 +159,36 @@ impl<'a> Elab<'a> {
                     span,
                     "leave it out: images that do not fill a batch wait for another epoch's order",
                 );
-                failed = true;
+                true
             }
-            Ok((true, _)) => {}
-            Err(Reported) => failed = true,
+            Ok((true, _)) => false,
+            Err(Reported) => true,
         }
-        failed
+    }
+
+    fn checkpoint_setting(&mut self, block: &TrainBlock<'a>) -> R<CheckpointValue> {
+        let (every, keep, span) = match self.setting(block, "checkpoint")? {
+            None => {
+                return Ok(CheckpointValue {
+                    every: None,
+                    keep: KEEP,
+                });
+            }
+            Some((Value::Duration(every), span)) => (every, KEEP, span),
+            Some((Value::Interval(every, keep), span)) => (every, keep, span),
+            Some((other, span)) => {
+                let what = self.describe(&other);
+                return Err(self.report(
+                    Diagnostic::new(codes::E0405, "`checkpoint` must be an interval")
+                        .label(span, format!("this is {what}"))
+                        .help("write `checkpoint = every(epochs(1), keep: 3)`"),
+                ));
+            }
+        };
+        Ok(CheckpointValue {
+            every: Some((every, span)),
+            keep,
+        })
     }
 
     fn precision_setting(&mut self, block: &TrainBlock<'a>) -> R<Precision> {

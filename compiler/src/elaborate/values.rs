@@ -74,6 +74,8 @@ pub enum Value {
     Pipeline(Rc<Vec<Stage>>),
     Schedule(Rc<ScheduleValue>),
     Duration(Duration),
+    /// `every(…, keep: n)`
+    Interval(Duration, usize),
     Optimizer(Rc<OptimizerValue>),
     Group(Rc<GroupValue>),
     Ema(Rc<EmaValue>),
@@ -239,6 +241,7 @@ impl Value {
             Value::Pipeline(_) => "a view pipeline",
             Value::Schedule(_) => "a schedule",
             Value::Duration(_) => "a duration",
+            Value::Interval(..) => "an interval with `keep`",
             Value::Optimizer(_) => "an optimizer",
             Value::Group(_) => "a parameter group",
             Value::Ema(_) => "a moving average",

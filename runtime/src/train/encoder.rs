@@ -6,12 +6,14 @@ use crate::data::Split;
 use crate::device::Target;
 use crate::evaluate::Features;
 use crate::layout;
+use crate::names::Names;
 use crate::tensors::{FileTensor, Tensors};
 use crate::views::{Batches, Loader, Order};
 use sslc_compiler::exec::Executor;
 use sslc_compiler::program::{Program, View};
 use sslc_grammar::diag::Diagnostic;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs the encoder over images.
 pub struct Encoder<'a> {
@@ -19,6 +21,7 @@ pub struct Encoder<'a> {
     target: &'a Target,
     evaluate: Box<dyn Executor>,
     batch: usize,
+    stop: Option<&'a AtomicBool>,
 }
 
 impl<'a> Encoder<'a> {
@@ -30,7 +33,20 @@ impl<'a> Encoder<'a> {
             target,
             evaluate: target.compile(&program.encode.evaluate, program.options())?,
             batch: program.train.batch,
+            stop: None,
         })
+    }
+
+    /// Ends passes over images early once `stop` is set; what they give is then not to be used.
+    pub fn until(self, stop: &'a AtomicBool) -> Encoder<'a> {
+        Encoder {
+            stop: Some(stop),
+            ..self
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     /// Features of the labelled images of a split, by running statistics.
@@ -61,6 +77,9 @@ impl<'a> Encoder<'a> {
         let mut input = Vec::new();
         let mut output = Vec::new();
         for batch in loader {
+            if self.stopped() {
+                break;
+            }
             let batch = batch?;
             let Some(view) = batch.views.first() else {
                 continue;
@@ -102,6 +121,9 @@ impl<'a> Encoder<'a> {
                 .collect()
         };
         for (k, batch) in loader(self.program, self.target, split, images, true)?.enumerate() {
+            if self.stopped() {
+                break;
+            }
             let batch = batch?;
             if let Some(view) = batch.views.first() {
                 executor.set("view/images", view);
@@ -195,4 +217,38 @@ pub fn weights(program: &Program, values: &Values, steps: u64) -> Tensors {
         }
     }
     tensors
+}
+
+/// The encoder's parameters and buffers by path, from a file that [`weights`] wrote.
+///
+/// # Errors
+/// What does not fit, in words: a tensor that is missing, has another shape or is not known.
+pub fn from_weights(program: &Program, tensors: &Tensors) -> Result<Values, String> {
+    let network = program.encode.network;
+    let prefix = format!("{}.", program.networks[network].name);
+    let names = Names::new(program);
+    let mut values = Values::new();
+    let parameters = program.parameters.iter().map(|p| (p.network, &p.path));
+    let buffers = program.buffers.iter().map(|b| (b.network, &b.path));
+    for (_, path) in parameters.chain(buffers).filter(|(n, _)| *n == network) {
+        let short = path.strip_prefix(&prefix).unwrap_or(path);
+        let Some(tensor) = tensors.get(short) else {
+            return Err(format!("it has no tensor '{short}'"));
+        };
+        let Some(value) = names.from_file(path, tensor) else {
+            let wanted = names.file_shape(path).unwrap_or_default();
+            return Err(format!(
+                "its tensor '{short}' has shape {:?}; the spec has {wanted:?}",
+                tensor.shape
+            ));
+        };
+        values.insert(path.clone(), value);
+    }
+    let known = |name: &str| {
+        name.ends_with("num_batches_tracked") || values.contains_key(&format!("{prefix}{name}"))
+    };
+    match tensors.keys().find(|name| !known(name)) {
+        Some(name) => Err(format!("the spec has no '{name}'")),
+        None => Ok(values),
+    }
 }
