@@ -67,6 +67,47 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Two specs to compare.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// The spec whose lines are marked with `-`
+    pub first: PathBuf,
+    /// The spec whose lines are marked with `+`
+    pub second: PathBuf,
+    /// Override a param or a setting in both
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_override)]
+    pub overrides: Vec<(String, String)>,
+    /// Exit with 1 where they differ
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Specs and stages to hold to snapshots.
+#[derive(Debug, Clone, Args)]
+pub struct SnapshotArgs {
+    /// The spec files
+    #[arg(required = true)]
+    pub specs: Vec<PathBuf>,
+    /// Which stages
+    #[arg(
+        long = "stage",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "core,kernels",
+        value_name = "STAGE"
+    )]
+    pub stages: Vec<Stage>,
+    /// Override a param or a setting in each of them
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_override)]
+    pub overrides: Vec<(String, String)>,
+    /// Take the present texts as the snapshots
+    #[arg(long)]
+    pub accept: bool,
+    /// A snapshot that is missing is a difference, too: for tests that run unattended
+    #[arg(long, conflicts_with = "accept")]
+    pub check: bool,
+}
+
 /// What speed is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Peer {
@@ -89,11 +130,17 @@ pub enum Command {
         /// Go on although the spec differs from the one that the run was begun with
         #[arg(long, requires = "resume")]
         allow_spec_change: bool,
+        /// Write what happens as JSON, one object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Go on with a run that was interrupted, from its last checkpoint
     Resume {
         /// The run directory
         run: PathBuf,
+        /// Write what happens as JSON, one object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Judge the features of a run by k-NN and by linear classification
     Eval {
@@ -231,6 +278,13 @@ pub enum Command {
         #[arg(long, value_name = "FILE.html")]
         out: Option<PathBuf>,
     },
+    /// Show how two specs differ after evaluation: settings, views, networks, loss
+    Diff(DiffArgs),
+    /// Hold stages of specs to snapshots in insta's format
+    ///
+    /// Snapshots lie in `snapshots/` beside each spec. One that is missing is written; one that differs is shown and waits
+    /// for review beside the old one, and the command exits with 1.
+    Snapshot(SnapshotArgs),
     /// Format specs in place
     Fmt {
         /// The spec files; `-` reads standard input and writes standard output
@@ -250,13 +304,17 @@ pub enum Command {
         /// Such as resnet, losses, or the name of a function or layer
         name: Option<String>,
     },
-    /// Write a starter spec
+    /// Write a commented starter spec for your own images
     New {
-        /// The file to write
-        path: PathBuf,
         /// The method
-        #[arg(long, value_enum, default_value = "byol")]
+        #[arg(value_enum)]
         method: Method,
+        /// The file to write [default: METHOD.ssl]
+        path: Option<PathBuf>,
+        /// Your images, or the folder of a published set: sizes, batch and evaluation are fitted to them [default: the
+        /// small set inside the program]
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
         /// Overwrite the file if it exists
         #[arg(long)]
         force: bool,

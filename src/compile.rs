@@ -3,6 +3,7 @@
 use crate::cli::{GraphFormat, SpecArgs, Stage};
 use crate::loader::{FileLoader, read_text};
 use crate::network_drawing;
+use crate::render;
 use crate::tree;
 use sslc_compiler::elaborate::{Options, elaborate};
 use sslc_compiler::kernels::build::{Interface, build};
@@ -17,10 +18,12 @@ use sslc_grammar::diag::Diagnostic;
 use sslc_grammar::span::{FileId, Sources};
 use sslc_runtime::data;
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What went wrong, with the sources that its labels point into.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Failure {
     pub sources: Sources,
     pub diagnostics: Vec<Diagnostic>,
@@ -35,6 +38,26 @@ impl Failure {
             .map_or(Exit::Spec, |d| d.code.0.exit)
     }
 }
+
+/// The diagnostics drawn over their sources, as the command line shows them.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts = self
+            .diagnostics
+            .iter()
+            .map(|d| render::text(&self.sources, d, false, render::WIDTH));
+        f.write_str(&texts.collect::<String>())
+    }
+}
+
+/// The same as its `Display`, so that a test or a `main` that returns it is readable.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{self}")
+    }
+}
+
+impl Error for Failure {}
 
 impl From<Diagnostic> for Failure {
     fn from(diagnostic: Diagnostic) -> Failure {

@@ -1,12 +1,15 @@
 //! `sslc` as a person drives it: a real process, real files, exit codes.
 //!
-//! - [`browser`], [`python`]: others that read what it writes.
-//! - [`drive`]: runs it. [`specs`], [`environment`], [`training`], [`runs`], [`resume`], [`eval`], [`commands`], [`reports`]: the tests, by what they are about.
+//! - [`drive`]: runs it. [`browser`], [`python`]: others that read what it writes.
+//! - [`specs`], [`environment`], [`training`], [`runs`], [`resume`], [`eval`], [`commands`], [`compare`], [`reports`], [`snapshots`], [`starters`]: the tests, by what
+//!   they are about.
 
 #[path = "cli/browser.rs"]
 mod browser;
 #[path = "cli/commands.rs"]
 mod commands;
+#[path = "cli/compare.rs"]
+mod compare;
 #[path = "cli/drive.rs"]
 mod drive;
 #[path = "cli/environment.rs"]
@@ -21,7 +24,11 @@ mod reports;
 mod resume;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "cli/snapshots.rs"]
+mod snapshots;
 #[path = "cli/specs.rs"]
 mod specs;
+#[path = "cli/starters.rs"]
+mod starters;
 #[path = "cli/training.rs"]
 mod training;

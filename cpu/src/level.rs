@@ -90,7 +90,7 @@ macro_rules! leveled {
             #[allow(clippy::too_many_arguments)]
             unsafe fn portable($($arg: $ty),*) {
                 // SAFETY: what the body needs is the caller's promise.
-                #[allow(unused_unsafe)]
+                #[allow(unused_unsafe, clippy::macro_metavars_in_unsafe)]
                 unsafe {
                     $body
                 }

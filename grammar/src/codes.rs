@@ -224,6 +224,7 @@ codes! {
     E0903 Usage "the file exists already"
     E0904 Usage "the file's ending names no format"
     E0905 Usage "a stage that cannot be printed like this"
+    E0906 Data "a snapshot that cannot be read"
     // W01: lints
     W0101 Spec "a name that is never used"
     W0102 Spec "an import that is never used"
@@ -244,4 +245,5 @@ codes! {
     W0802 Data "training waits for views"
     W0803 Data "TensorBoard events cannot be written"
     W0804 Training "what does not fit a changed spec is left out"
+    W0805 Data "the embedding has collapsed"
 }

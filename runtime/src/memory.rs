@@ -2,8 +2,17 @@
 
 /// Bytes of this process that lie in memory, as the system counts them; `None` where it does not say (only Linux does).
 pub fn resident() -> Option<u64> {
+    status("VmRSS:")
+}
+
+/// The largest value that [`resident`] has had.
+pub fn peak() -> Option<u64> {
+    status("VmHWM:")
+}
+
+fn status(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib = text.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = kib.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }

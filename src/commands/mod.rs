@@ -4,6 +4,7 @@
 //! 3 data or files, 4 device, 5 training stopped, 130 interrupted.
 
 mod bench;
+mod diff;
 mod embed;
 mod eval;
 mod fmt;
@@ -11,6 +12,7 @@ mod new;
 mod report;
 mod resume;
 mod run;
+mod snapshot;
 mod std;
 mod step;
 mod views;
@@ -35,14 +37,22 @@ pub fn execute(cli: &Cli) -> u8 {
             spec,
             out,
             resume: None,
+            json,
             ..
-        } => run::run(spec, out.as_deref(), &cli.global, reporter),
+        } => run::run(spec, out.as_deref(), *json, &cli.global, reporter),
         Command::Run {
             spec,
             resume: Some(path),
             allow_spec_change,
+            json,
             ..
-        } => resume::with_spec(spec, path, *allow_spec_change, &cli.global, reporter),
+        } => {
+            let request = resume::Request {
+                allow_spec_change: *allow_spec_change,
+                json: *json,
+            };
+            resume::with_spec(spec, path, &request, &cli.global, reporter)
+        }
         Command::Eval {
             run,
             k,
@@ -77,7 +87,7 @@ pub fn execute(cli: &Cli) -> u8 {
             };
             embed::run(run, &request, &cli.global, reporter)
         }
-        Command::Resume { run } => resume::run(run, &cli.global, reporter),
+        Command::Resume { run, json } => resume::run(run, *json, &cli.global, reporter),
         Command::Check { specs, overrides } => check(specs, overrides, reporter),
         Command::Graph { spec, emit, format } => Compilation::from_args(spec).and_then(|c| {
             warn(&c, reporter);
@@ -142,14 +152,17 @@ pub fn execute(cli: &Cli) -> u8 {
             views::run(spec, &request, reporter)
         }
         Command::Report { runs, out } => report::run(runs, out.as_deref()),
+        Command::Diff(args) => diff::run(args, reporter),
+        Command::Snapshot(args) => snapshot::run(args, reporter),
         Command::Fmt { specs, check } => fmt::run(specs, *check, reporter),
         Command::Explain { code } => explain_code(code.as_deref()),
         Command::Std { name } => std::run(name.as_deref()),
         Command::New {
-            path,
             method,
+            path,
+            data,
             force,
-        } => new::run(path, *method, *force),
+        } => new::run(*method, path.as_deref(), data.as_deref(), *force),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "sslc", &mut text);

@@ -16,7 +16,7 @@ use sslc_runtime::train::directory::{Lock, RunDirectory, RunInfo};
 use std::path::{Path, PathBuf};
 
 /// Goes on with a run by its own spec.
-pub fn run(path: &Path, global: &Global, reporter: Reporter) -> Result<u8, Failure> {
+pub fn run(path: &Path, json: bool, global: &Global, reporter: Reporter) -> Result<u8, Failure> {
     let stop = Stop::install();
     let target = super::target(global)?;
     let (lock, run) = take(path)?;
@@ -40,7 +40,7 @@ pub fn run(path: &Path, global: &Global, reporter: Reporter) -> Result<u8, Failu
         Some((_, checkpoint)) => Begin::At(checkpoint),
         None => Begin::Anew,
     };
-    tell(path, &begin);
+    tell(path, &begin, json);
     let directory = RunDirectory::open(path, run.info.clone(), stamp, lock, begin.notes())?;
     let program = Program {
         data: run.source(),
@@ -52,18 +52,27 @@ pub fn run(path: &Path, global: &Global, reporter: Reporter) -> Result<u8, Failu
         target: &target,
         directory,
         begin,
+        json,
     };
     run::go(job, &stop, reporter)
 }
 
-/// Goes on with a run by a spec, which must be the run's unless `allow_change`.
+/// How to go on with a run by a spec.
+pub struct Request {
+    pub allow_spec_change: bool,
+    /// Tells what happens as objects.
+    pub json: bool,
+}
+
+/// Goes on with a run by a spec, which must be the run's unless a change is allowed.
 pub fn with_spec(
     spec: &SpecArgs,
     path: &Path,
-    allow_change: bool,
+    request: &Request,
     global: &Global,
     reporter: Reporter,
 ) -> Result<u8, Failure> {
+    let allow_change = request.allow_spec_change;
     let stop = Stop::install();
     let target = super::target(global)?;
     let (lock, run) = take(path)?;
@@ -104,7 +113,7 @@ pub fn with_spec(
             return Err(edited(&file, &checkpoint, text(&run)).into());
         }
     };
-    tell(path, &begin);
+    tell(path, &begin, request.json);
     let step = begin.notes().map_or(0, |notes| notes.step);
     let other = info != run.info;
     let directory = RunDirectory::open(path, info, stamp, lock, begin.notes())?;
@@ -119,6 +128,7 @@ pub fn with_spec(
         target: &target,
         directory,
         begin,
+        json: request.json,
     };
     run::go(job, &stop, reporter)
 }
@@ -151,7 +161,13 @@ fn finished(run: &Run) -> u8 {
     0
 }
 
-fn tell(path: &Path, begin: &Begin) {
+fn tell(path: &Path, begin: &Begin, json: bool) {
+    if json {
+        let step = begin.notes().map_or(0, |notes| notes.step);
+        let run = path.display().to_string();
+        let object = serde_json::json!({ "event": "resume", "run": run, "step": step });
+        return print(&format!("{object}\n"));
+    }
     print(&match begin.notes() {
         Some(notes) => format!("{}: going on after step {}\n", path.display(), notes.step),
         None => format!(

@@ -2,28 +2,26 @@
 
 use crate::cli::{Global, GraphFormat, SpecArgs, Stage};
 use crate::compile::{Compilation, Failure, compile_with};
-use crate::report::{Reporter, print};
+use crate::display::{Display, Facts};
+use crate::report::Reporter;
 use crate::resolved;
 use crate::run_outputs::RunOutputs;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sslc_compiler::program::Program;
-use sslc_grammar::span::Sources;
 use sslc_runtime::data::{self, Dataset};
 use sslc_runtime::device::Target;
 use sslc_runtime::train::checkpoint::{Stamp, fingerprint};
 use sslc_runtime::train::directory::{FORMAT, RunDirectory, RunInfo, SPEC};
-use sslc_runtime::train::{Begin, Ending, Event, Observer, Subject, train};
+use sslc_runtime::train::{Begin, Ending, train};
 use sslc_runtime::views::batch_too_large;
-use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-/// Trains a spec; `out` is the run directory, by default `runs/NAME-DATE`.
+/// Trains a spec; `out` is the run directory, by default `runs/NAME-DATE`. With `json`, one object a line.
 pub fn run(
     spec: &SpecArgs,
     out: Option<&Path>,
+    json: bool,
     global: &Global,
     reporter: Reporter,
 ) -> Result<u8, Failure> {
@@ -43,6 +41,7 @@ pub fn run(
         target: &target,
         directory,
         begin: Begin::Anew,
+        json,
     };
     go(job, &stop, reporter)
 }
@@ -108,6 +107,8 @@ pub struct Job<'a> {
     pub target: &'a Target,
     pub directory: RunDirectory,
     pub begin: Begin,
+    /// Tells what happens as objects.
+    pub json: bool,
 }
 
 /// Trains, shows it, and returns the exit code.
@@ -118,20 +119,10 @@ pub fn go(job: Job, stop: &Stop, reporter: Reporter) -> Result<u8, Failure> {
         target,
         mut directory,
         begin,
+        json,
     } = job;
-    print(&format!(
-        "{}: {} training images, {} parameters, {} steps of {}\n",
-        program.name,
-        dataset.train.len(),
-        program
-            .parameters
-            .iter()
-            .map(|p| p.shape.iter().product::<usize>())
-            .sum::<usize>(),
-        program.train.steps,
-        program.train.batch * program.train.accumulate as usize,
-    ));
-    let mut display = Display::new(reporter, program.train.steps);
+    let facts = Facts::of(program, dataset.train.len());
+    let mut display = Display::begin(facts, json, reporter);
     let outputs = RunOutputs::begin(directory.path(), program, &dataset, target)?;
     let step = begin.notes().map_or(0, |notes| notes.step);
     let mut recorder = outputs.recorder(step, &mut display);
@@ -145,22 +136,15 @@ pub fn go(job: Job, stop: &Stop, reporter: Reporter) -> Result<u8, Failure> {
         &stop.0,
     );
     recorder.finish();
-    display.finish();
+    display.leave();
     let embedding = outcome.as_ref().ok().and_then(|o| o.embedding.as_ref());
     let report = outputs.end(embedding);
     let outcome = outcome?;
-    print(&format!("encoder: {}\n", outcome.encoder.display()));
-    print(&format!("report: {}\n", report?.display()));
-    if outcome.ending == Ending::Stopped {
-        print(&format!(
-            "stopped after {} of {} steps; `sslc resume {}` goes on\n",
-            outcome.steps,
-            program.train.steps,
-            directory.path().display()
-        ));
-        return Ok(super::INTERRUPTED);
-    }
-    Ok(0)
+    display.end(&outcome, program.train.steps, directory.path(), &report?);
+    Ok(match outcome.ending {
+        Ending::Finished => 0,
+        Ending::Stopped => super::INTERRUPTED,
+    })
 }
 
 /// Whether somebody wants the training to end.
@@ -192,146 +176,4 @@ fn default_directory(name: &str) -> PathBuf {
         n += 1;
     }
     path
-}
-
-/// Shows training: one live line on a terminal, plain lines now and then otherwise.
-struct Display {
-    reporter: Reporter,
-    bar: Option<ProgressBar>,
-    total: u64,
-    last_line: Option<Instant>,
-    spread: String,
-    untrained: Option<f64>,
-}
-
-/// Time between two plain lines.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-/// A smaller share of the time that is spent waiting for views is not shown.
-const SHOWN_WAITING: f64 = 0.01;
-
-impl Display {
-    fn new(reporter: Reporter, total: u64) -> Display {
-        let bar = stderr().is_terminal().then(|| {
-            let bar =
-                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4));
-            if let Ok(style) = ProgressStyle::with_template("{bar:16} {pos}/{len} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Display {
-            reporter,
-            bar,
-            total,
-            last_line: None,
-            spread: String::new(),
-            untrained: None,
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| print(text)),
-            None => print(text),
-        }
-    }
-}
-
-impl Observer for Display {
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Notice(diagnostic) => {
-                let reporter = self.reporter;
-                match &self.bar {
-                    Some(bar) => bar.suspend(|| reporter.tell(&Sources::default(), diagnostic)),
-                    None => reporter.tell(&Sources::default(), diagnostic),
-                }
-            }
-            Event::Knn { subject, accuracy } => {
-                let percent = accuracy * 100.0;
-                let text = match (subject, self.untrained) {
-                    (Subject::Raw, _) => format!("k-NN of raw pixels          {percent:6.2} %\n"),
-                    (Subject::Untrained, _) => {
-                        self.untrained = Some(percent);
-                        format!("k-NN of the untrained encoder {percent:4.2} %\n")
-                    }
-                    (Subject::Training, _) => {
-                        format!("k-NN so far                 {percent:6.2} %\n")
-                    }
-                    (Subject::Trained, Some(before)) => format!(
-                        "k-NN of the trained encoder {percent:6.2} %  ({:+.2} over untrained)\n",
-                        percent - before
-                    ),
-                    (Subject::Trained, None) => {
-                        format!("k-NN of the trained encoder {percent:6.2} %\n")
-                    }
-                };
-                self.line(&text);
-            }
-            Event::Linear { subject, accuracy } => {
-                let of = match subject {
-                    Subject::Raw => "of raw pixels        ",
-                    Subject::Untrained => "of the untrained encoder",
-                    Subject::Training => "so far               ",
-                    Subject::Trained => "of the trained encoder",
-                };
-                self.line(&format!("linear {of:25} {:6.2} %\n", accuracy * 100.0));
-            }
-            Event::Step {
-                record,
-                total,
-                seconds_left,
-                spread,
-                waiting,
-            } => {
-                if let Some(s) = spread {
-                    self.spread = format!("  std {:.2}  rank {:.0}", s.std, s.effective_rank);
-                }
-                let watches: String = record
-                    .watches
-                    .iter()
-                    .map(|(n, v)| format!("  {n} {v:.4}"))
-                    .collect();
-                let waiting = if waiting < SHOWN_WAITING {
-                    String::new()
-                } else {
-                    format!("  waits for views {:.0} %", 100.0 * waiting)
-                };
-                let text = format!(
-                    "loss {:.4}{watches}  lr {:.2e}  {:.0} samples/s{waiting}{}  {} left",
-                    record.loss,
-                    record.lr,
-                    record.samples_per_second,
-                    self.spread,
-                    duration(seconds_left),
-                );
-                if let Some(bar) = &self.bar {
-                    bar.set_position(record.step + 1);
-                    bar.set_message(text);
-                    return;
-                }
-                let last = record.step + 1 == self.total;
-                if last || self.last_line.is_none_or(|t| t.elapsed() >= LINE_EVERY) {
-                    self.last_line = Some(Instant::now());
-                    print(&format!("step {}/{total}  {text}\n", record.step + 1));
-                }
-            }
-        }
-    }
-}
-
-/// `1:05:09`, `5:09`
-fn duration(seconds: f64) -> String {
-    let s = seconds.max(0.0).round() as u64;
-    if s >= 3600 {
-        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
-    } else {
-        format!("{}:{:02}", s / 60, s % 60)
-    }
 }

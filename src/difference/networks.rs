@@ -3,6 +3,7 @@
 use super::graph::{Slice, operations};
 use super::settings::role;
 use super::{Line, texts_between};
+use crate::numbers;
 use sslc_compiler::program::{Init, Network, NetworkRole, Program};
 
 /// Lines that one network's difference takes at most.
@@ -58,21 +59,8 @@ fn title(program: &Program, network: &Network, index: usize) -> String {
         "{}: {}, {} parameters",
         network.name,
         role(network),
-        grouped(count)
+        numbers::count(count as u64)
     )
-}
-
-/// Digits in groups of three.
-fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// A network that both have: its parameters and buffers; where those agree, their initial values; then its operations.

@@ -110,18 +110,6 @@ impl Run {
 }
 
 #[test]
-fn a_new_spec_checks_and_is_not_overwritten() {
-    let sslc = Sslc::new();
-    for method in ["simclr", "byol", "barlow-twins", "simsiam"] {
-        let name = format!("{method}.ssl");
-        sslc.run(&["new", &name, "--method", method]).succeeds();
-        sslc.run(&["check", &name]).succeeds();
-    }
-    sslc.run(&["new", "byol.ssl"]).fails(2, &["E0903"]);
-    sslc.run(&["new", "byol.ssl", "--force"]).succeeds();
-}
-
-#[test]
 fn std_explain_and_completions_print() {
     let sslc = Sslc::new();
     assert!(sslc.run(&["std"]).succeeds().contains("resnet"));

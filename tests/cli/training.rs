@@ -102,3 +102,48 @@ fn the_losses_do_not_depend_on_the_number_of_threads() {
     assert_eq!(one, losses("2"));
     assert_eq!(one, losses("4"));
 }
+
+#[test]
+fn events_are_one_object_a_line() {
+    let sslc = Sslc::with("a.ssl", format!("{TINY}\neval {{ knn(k: 20) }}\n"));
+    let run = sslc.run(&["run", "a.ssl", "--out", "out", "--json"]);
+    let objects: Vec<serde_json::Value> = run
+        .succeeds()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let events: Vec<&str> = objects
+        .iter()
+        .map(|o| o["event"].as_str().unwrap())
+        .collect();
+    let expected = ["begin", "knn", "knn", "step", "step", "step", "knn", "end"];
+    assert_eq!(events, expected);
+    assert_eq!(objects[3]["step"], 0);
+    assert!(objects[3]["loss"].is_f64());
+    assert_eq!(objects[7]["ending"], "finished");
+    assert_eq!(objects[7]["encoder"], "out/encoder.safetensors");
+}
+
+#[test]
+fn a_collapse_is_called_out_while_it_happens() {
+    let sslc = Sslc::with("a.ssl", TINY.replace("stop_gradient(g(f(x2)))", "g(f(x2))"));
+    let set = "train.steps=150";
+    let run = sslc.run(&[
+        "run",
+        "a.ssl",
+        "--out",
+        "out",
+        "--set",
+        set,
+        "--set",
+        "train.batch=32",
+    ]);
+    run.succeeds();
+    for words in ["W0805", "collapse at step", "W0150"] {
+        assert!(
+            run.stderr.contains(words),
+            "{words} is not in\n{}",
+            run.stderr
+        );
+    }
+}

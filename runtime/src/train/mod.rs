@@ -5,7 +5,9 @@
 //! - [`encoder`]: features for evaluation, weights as a file. [`online`]: evaluation on the way.
 //! - [`embedding`]: features and thumbnails of some images, to look at.
 //! - [`directory`]: what a run leaves behind. [`checkpoint`]: the state of a training as a file; [`store`]: which are kept.
+//! - [`alarm`]: calls collapse out.
 //! - [`train`]: all of it. It tells an [`Observer`] what happens and draws nothing itself. `steps`: its loop.
+mod alarm;
 pub mod checkpoint;
 pub mod directory;
 pub mod embedding;
@@ -19,6 +21,7 @@ pub mod store;
 use crate::collapse::Spread;
 use crate::data::Dataset;
 use crate::device::Target;
+use alarm::Alarm;
 use checkpoint::{Checkpoint, Notes, Progress};
 use directory::RunDirectory;
 use embedding::Embedding;
@@ -154,6 +157,7 @@ pub fn train(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Diagnostic> {
+    let observer: &mut dyn Observer = &mut Alarm::new(program, observer);
     for notice in &dataset.notices {
         observer.event(Event::Notice(notice));
     }

@@ -20,6 +20,7 @@ use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 use sslc_runtime::cpu::{measure_bandwidth, measure_peak_flops};
 use sslc_runtime::device::Target;
+use sslc_runtime::memory;
 use sslc_runtime::rng::{Domain, Stream};
 use sslc_runtime::train::init;
 use sslc_runtime::train::stepper::set_values;
@@ -80,7 +81,7 @@ pub fn run(
     global: &Global,
     reporter: Reporter,
 ) -> Result<u8, Failure> {
-    let idle = memory("VmRSS:");
+    let idle = memory::resident().unwrap_or(0);
     let begin = Instant::now();
     let compilation = Compilation::from_args(spec)?;
     super::warn(&compilation, reporter);
@@ -141,7 +142,7 @@ pub fn run(
     let step_seconds = median(&mut seconds).unwrap_or(0.0);
     let kernels = compiled.program();
     let flops_per_step = kernels.total_flops();
-    let peak_memory_bytes = memory("VmHWM:");
+    let peak_memory_bytes = memory::peak().unwrap_or(0);
     let over_idle = peak_memory_bytes.saturating_sub(idle);
     let bandwidth = measure_bandwidth(super::threads(global));
     let profile = compiled.loaded().profile();
@@ -197,22 +198,6 @@ fn random_views(program: &Program) -> Vec<Vec<f32>> {
         (0..len).map(|_| draws.uniform(-1.7, 1.7) as f32).collect()
     };
     program.views.iter().enumerate().map(one).collect()
-}
-
-/// A size of this process in bytes, by its name in `/proc/self/status`; 0 where the system does not tell.
-fn memory(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|l| {
-            l.strip_prefix(name)?
-                .trim()
-                .strip_suffix("kB")?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        })
-        .map_or(0, |kb| kb * 1024)
 }
 
 fn table(report: &Report) -> String {
