@@ -105,11 +105,11 @@ fn result(program: &Program, stage: &str) -> String {
         let rest = name.strip_prefix(stage);
         rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
     };
-    let named = program.forward.nodes.iter().filter(|node| {
+    let mut named = program.forward.nodes.iter().filter(|node| {
         !node.is(&ops::PARAM) && node.ty.rank() > 1 && node.name.as_deref().is_some_and(of_stage)
     });
     named
-        .last()
+        .next_back()
         .map_or_else(String::new, |n| shape(&n.ty.shape))
 }
 

@@ -1,12 +1,15 @@
 //! `sslc report`: what runs left behind, as one page that needs nothing else.
 //!
 //! - [`run`]: a run directory, read as far as it is there. [`metrics`]: its curves and evaluations.
-//! - [`charts`]: which curves stand in which chart. [`page`]: the HTML.
+//! - [`charts`]: which curves stand in which chart. [`page`]: the HTML;
+//!   [`summary`], [`facts`]: its figures and tables.
 //! - `assets/`: the page's style and its scripts: charts, the map of the embedding, and what starts them.
 mod charts;
+mod facts;
 mod metrics;
 mod page;
 mod run;
+mod summary;
 
 use sslc_grammar::diag::Diagnostic;
 use sslc_runtime::tensors::write_atomically;

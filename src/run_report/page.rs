@@ -1,9 +1,11 @@
 //! The page: HTML with what can be read as it is, and the data of what the scripts draw.
 
 use super::charts::{self, Chart, Section};
+use super::facts::{facts, texts};
 use super::run::{Map, Run};
+use super::summary::{comparison, tiles};
 use crate::embedding_map::{SPRITE_COLUMNS, class_name};
-use crate::numbers::{bytes, count, duration, number, percent};
+use crate::numbers::count;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -19,9 +21,6 @@ const SCRIPTS: [&str; 3] = [
 
 /// Colours of runs: later runs start again.
 pub const RUN_COLOURS: usize = 8;
-
-/// Longer texts of kernels are cut off.
-const MOST_KERNELS: usize = 2 << 20;
 
 /// What the scripts draw.
 #[derive(Serialize)]
@@ -126,7 +125,7 @@ fn header(runs: &[Run]) -> String {
 }
 
 fn subtitle(run: &Run) -> String {
-    let mut parts = vec![escape(&run.path.display().to_string())];
+    let mut parts = vec![escape(run.path.display().to_string())];
     if let Some(facts) = &run.facts {
         // Without seconds and the time zone, which stand among the facts.
         parts.extend(facts.started.get(..16).map(escape));
@@ -152,7 +151,7 @@ fn legend(runs: &[Run]) -> String {
     format!("<ul class=\"legend\">{items}</ul>\n")
 }
 
-fn swatch(run: usize) -> String {
+pub fn swatch(run: usize) -> String {
     format!("<span class=\"swatch r{}\"></span>", run % RUN_COLOURS)
 }
 
@@ -166,201 +165,13 @@ fn notes(runs: &[Run]) -> String {
                 String::new()
             };
             // Writing to a string cannot fail.
-            let _ = write!(items, "<li>{}</li>", escape(&format!("{run}{note}")));
+            let _ = write!(items, "<li>{}</li>", escape(format!("{run}{note}")));
         }
     }
     if items.is_empty() {
         return items;
     }
     format!("<aside class=\"notes\" aria-label=\"Notes\"><ul>{items}</ul></aside>\n")
-}
-
-/// Accuracies at the end, with what they are compared with.
-struct Accuracy {
-    title: String,
-    encoder: Option<f64>,
-    untrained: Option<f64>,
-    raw: Option<f64>,
-}
-
-fn accuracies(run: &Run) -> Vec<Accuracy> {
-    let each = run.metrics.evaluations.keys();
-    each.map(|what| {
-        let of = |subjects: &[&str]| run.metrics.evaluation(what, subjects);
-        Accuracy {
-            title: charts::evaluation_title(what),
-            encoder: of(&["trained", "training"]),
-            untrained: of(&["untrained"]),
-            raw: of(&["raw"]),
-        }
-    })
-    .collect()
-}
-
-fn tiles(run: &Run) -> String {
-    let mut tiles = String::new();
-    let mut tile = |title: &str, value: &str, line: &str| {
-        // Writing to a string cannot fail.
-        let _ = write!(
-            tiles,
-            "<div class=\"tile\"><dt>{}</dt><dd><strong>{}</strong><span>{}</span></dd></div>\n",
-            escape(title),
-            escape(value),
-            escape(line)
-        );
-    };
-    for a in accuracies(run) {
-        let mut compared = Vec::new();
-        if let (Some(encoder), Some(untrained)) = (a.encoder, a.untrained) {
-            compared.push(format!(
-                "{:+.2} over untrained",
-                100.0 * (encoder - untrained)
-            ));
-        }
-        compared.extend(a.raw.map(|v| format!("raw pixels {}", percent(v))));
-        if let Some(value) = a.encoder.or(a.untrained) {
-            tile(&a.title, &percent(value), &compared.join(", "));
-        }
-    }
-    let metrics = &run.metrics;
-    if let Some(loss) = metrics.final_value("loss") {
-        let first = metrics.curves["loss"]
-            .values
-            .first()
-            .copied()
-            .unwrap_or(loss);
-        tile("Loss", &number(loss), &format!("from {}", number(first)));
-    }
-    if let Some(rank) = metrics.final_value("effective_rank") {
-        let std = metrics.final_value("embedding_std");
-        let line = std
-            .map(|s| format!("standard deviation {s:.2}"))
-            .unwrap_or_default();
-        tile("Effective rank", &number(rank), &line);
-    }
-    if let Some(last) = metrics.last {
-        let memory = run
-            .peak_memory()
-            .map(|m| format!("{} held at most", bytes(m)));
-        tile(
-            "Images a second",
-            &count(last.samples_per_second.max(0.0).round() as u64),
-            &memory.unwrap_or_default(),
-        );
-        let steps = match &run.facts {
-            Some(f) => format!("{} of {} steps", count(last.steps), count(f.steps)),
-            None => format!("{} steps", count(last.steps)),
-        };
-        let epochs = if last.epoch > 0.0 {
-            format!(", {} epochs", short(last.epoch))
-        } else {
-            String::new()
-        };
-        let time = run.seconds().map_or_else(|| "unknown".to_owned(), duration);
-        tile("Training time", &time, &format!("{steps}{epochs}"));
-    }
-    format!("<section aria-label=\"Summary\"><dl class=\"tiles\">\n{tiles}</dl></section>\n")
-}
-
-/// `2`, `2.5`
-fn short(v: f64) -> String {
-    let text = format!("{v:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
-}
-
-/// A row for each run, the best of a column marked.
-fn comparison(runs: &[Run]) -> String {
-    let measured: BTreeSet<&String> = runs
-        .iter()
-        .flat_map(|r| r.metrics.evaluations.keys())
-        .collect();
-    let mut columns: Vec<(String, Vec<Option<f64>>, fn(f64) -> String, bool)> = Vec::new();
-    for what in measured {
-        let values = runs
-            .iter()
-            .map(|r| r.metrics.evaluation(what, &["trained", "training"]));
-        columns.push((
-            charts::evaluation_title(what),
-            values.collect(),
-            percent,
-            true,
-        ));
-        let gains = runs.iter().map(|r| {
-            let trained = r.metrics.evaluation(what, &["trained", "training"])?;
-            Some(trained - r.metrics.evaluation(what, &["untrained"])?)
-        });
-        columns.push((
-            "over untrained".to_owned(),
-            gains.collect(),
-            |v| format!("{:+.2}", 100.0 * v),
-            true,
-        ));
-    }
-    let curve = |name: &str| runs.iter().map(|r| r.metrics.final_value(name)).collect();
-    columns.push(("Loss".to_owned(), curve("loss"), number, false));
-    columns.push((
-        "Std. deviation".to_owned(),
-        curve("embedding_std"),
-        |v| format!("{v:.2}"),
-        false,
-    ));
-    columns.push((
-        "Effective rank".to_owned(),
-        curve("effective_rank"),
-        number,
-        false,
-    ));
-    columns.push((
-        "Images a second".to_owned(),
-        curve("samples_per_second"),
-        |v| count(v.max(0.0) as u64),
-        true,
-    ));
-    columns.push((
-        "Memory".to_owned(),
-        runs.iter().map(Run::peak_memory).collect(),
-        bytes,
-        false,
-    ));
-    columns.push((
-        "Time".to_owned(),
-        runs.iter().map(Run::seconds).collect(),
-        duration,
-        false,
-    ));
-    let steps = runs.iter().map(|r| r.metrics.last.map(|l| l.steps as f64));
-    columns.push((
-        "Steps".to_owned(),
-        steps.collect(),
-        |v| count(v as u64),
-        false,
-    ));
-    columns.retain(|(_, values, _, _)| values.iter().any(Option::is_some));
-    let mut head = String::from("<th scope=\"col\">Run</th>");
-    for (title, ..) in &columns {
-        let _ = write!(head, "<th scope=\"col\">{}</th>", escape(title));
-    }
-    let mut rows = String::new();
-    for (i, run) in runs.iter().enumerate() {
-        let _ = write!(
-            rows,
-            "<tr><th scope=\"row\">{}{}</th>",
-            swatch(i),
-            escape(&run.label)
-        );
-        for (_, values, text, higher_is_better) in &columns {
-            let best = values.iter().flatten().copied().reduce(f64::max);
-            let mark =
-                *higher_is_better && runs.len() > 1 && values[i].is_some() && values[i] == best;
-            let class = if mark { " class=\"best\"" } else { "" };
-            let value = values[i].map_or_else(|| "–".to_owned(), text);
-            let _ = write!(rows, "<td{class}>{}</td>", escape(&value));
-        }
-        rows.push_str("</tr>\n");
-    }
-    format!(
-        "<section aria-labelledby=\"s-compare\"><h2 id=\"s-compare\">At the end</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"s-compare\"><table class=\"grid\">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div></section>\n"
-    )
 }
 
 fn chart_section(section: Section, charts: &[(Section, Chart)]) -> String {
@@ -370,9 +181,9 @@ fn chart_section(section: Section, charts: &[(Section, Chart)]) -> String {
         .enumerate()
         .filter(|(_, (s, _))| *s == section)
     {
-        let _ = write!(
+        let _ = writeln!(
             figures,
-            "<figure class=\"chart\" data-chart=\"{i}\"><figcaption><h3>{}</h3><p>{}</p></figcaption></figure>\n",
+            "<figure class=\"chart\" data-chart=\"{i}\"><figcaption><h3>{}</h3><p>{}</p></figcaption></figure>",
             escape(&chart.title),
             escape(&chart.note)
         );
@@ -397,7 +208,7 @@ fn views(runs: &[Run]) -> String {
     let mut out = String::new();
     for run in runs.iter().filter(|r| !r.views.is_empty()) {
         if runs.len() > 1 {
-            let _ = write!(out, "<h3>{}</h3>\n", escape(&run.label));
+            let _ = writeln!(out, "<h3>{}</h3>", escape(&run.label));
         }
         out.push_str("<div class=\"sheet\">\n");
         for row in &run.views {
@@ -519,12 +330,12 @@ fn network(runs: &[Run]) -> String {
     let mut out = String::new();
     for (svg, labels) in &drawn {
         if drawn.len() > 1 {
-            let _ = write!(out, "<h3>{}</h3>\n", escape(&labels.join(", ")));
+            let _ = writeln!(out, "<h3>{}</h3>", escape(labels.join(", ")));
         }
         // As an image, so that nothing in it acts in the page.
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<div class=\"scroll network\" tabindex=\"0\" role=\"region\" aria-label=\"Network\"><img src=\"data:image/svg+xml;base64,{}\" alt=\"Views, networks and loss\"></div>\n",
+            "<div class=\"scroll network\" tabindex=\"0\" role=\"region\" aria-label=\"Network\"><img src=\"data:image/svg+xml;base64,{}\" alt=\"Views, networks and loss\"></div>",
             STANDARD.encode(svg)
         );
     }
@@ -533,157 +344,8 @@ fn network(runs: &[Run]) -> String {
     )
 }
 
-fn facts(runs: &[Run]) -> String {
-    let lists: Vec<Vec<(String, String)>> = runs.iter().map(fact_list).collect();
-    let mut keys: Vec<&String> = Vec::new();
-    for (key, _) in lists.iter().flatten() {
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    let mut rows = String::new();
-    for key in keys {
-        let _ = write!(rows, "<tr><th scope=\"row\">{}</th>", escape(key));
-        let values: Vec<&str> = lists
-            .iter()
-            .map(|list| list.iter().find(|(k, _)| k == key).map_or("–", |(_, v)| v))
-            .collect();
-        let differ = values.iter().any(|v| *v != values[0]);
-        for value in values {
-            let class = if differ { " class=\"differs\"" } else { "" };
-            let _ = write!(rows, "<td{class}>{}</td>", escape(value));
-        }
-        rows.push_str("</tr>\n");
-    }
-    let head = if runs.len() > 1 {
-        let titles: String = runs
-            .iter()
-            .enumerate()
-            .map(|(i, r)| format!("<th scope=\"col\">{}{}</th>", swatch(i), escape(&r.label)))
-            .collect();
-        format!("<thead><tr><th></th>{titles}</tr></thead>")
-    } else {
-        String::new()
-    };
-    format!(
-        "<section aria-labelledby=\"s-facts\"><h2 id=\"s-facts\">Facts</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"s-facts\"><table class=\"facts\">{head}<tbody>\n{rows}</tbody></table></div></section>\n"
-    )
-}
-
-fn fact_list(run: &Run) -> Vec<(String, String)> {
-    let mut list = vec![("Directory".to_owned(), run.path.display().to_string())];
-    let mut add = |key: &str, value: String| list.push((key.to_owned(), value));
-    if let Some(f) = &run.facts {
-        add("Spec", f.name.clone());
-        add("Started", f.started.clone());
-        add("Device", f.device.clone());
-        add("Threads", f.threads.to_string());
-        add("sslc", f.version.clone());
-        add("Seed", f.seed.to_string());
-        add("Precision", f.precision.clone());
-        let batch = count(f.batch as u64);
-        let accumulated = format!("{} × {batch}", f.accumulate);
-        add("Batch", if f.accumulate > 1 { accumulated } else { batch });
-        add("Steps", count(f.steps));
-        if let Some(n) = f.steps_per_epoch.filter(|n| *n > 0) {
-            add("Epochs", short(f.steps as f64 / n as f64));
-        }
-        add("Training images", count(f.train_images as u64));
-        if f.test_images > 0 {
-            add("Test images", count(f.test_images as u64));
-        }
-        for n in &f.networks {
-            add(
-                &format!("{} {}", capital(&n.role), n.name),
-                format!("{} parameters", count(n.parameters as u64)),
-            );
-        }
-    }
-    if let Some(last) = run.metrics.last {
-        add("Steps done", count(last.steps));
-    }
-    if let Some(seconds) = run.seconds() {
-        add("Training time", duration(seconds));
-    }
-    if let Some(memory) = run.peak_memory() {
-        add("Memory held at most", bytes(memory));
-    }
-    list
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map_or(String::new(), |c| c.to_uppercase().chain(chars).collect())
-}
-
-/// Specs and kernels, folded.
-fn texts(runs: &[Run]) -> String {
-    let mut out = String::new();
-    for run in runs {
-        let of = if runs.len() > 1 {
-            format!(" of {}", run.label)
-        } else {
-            String::new()
-        };
-        for (place, text) in &run.specs {
-            out.push_str(&folded(&format!("{place}{of}"), &spec(text)));
-        }
-        if let Some(kernels) = &run.kernels {
-            let mut end = kernels.len().min(MOST_KERNELS);
-            while !kernels.is_char_boundary(end) {
-                end -= 1;
-            }
-            let rest = if end < kernels.len() {
-                "\n… cut off here; the run directory has all of graph.txt"
-            } else {
-                ""
-            };
-            let number = kernels.lines().filter(|l| l.starts_with("kernel ")).count();
-            let title = format!("{} kernels{of}", count(number as u64));
-            out.push_str(&folded(
-                &title,
-                &format!("{}{rest}", escape(&kernels[..end])),
-            ));
-        }
-    }
-    if out.is_empty() {
-        return out;
-    }
-    format!(
-        "<section aria-labelledby=\"s-spec\"><h2 id=\"s-spec\">Spec and kernels</h2>\n{out}</section>\n"
-    )
-}
-
-fn folded(title: &str, text: &str) -> String {
-    format!(
-        "<details><summary>{}</summary><pre><code>{text}</code></pre></details>\n",
-        escape(title)
-    )
-}
-
-/// A spec with its comments marked.
-fn spec(text: &str) -> String {
-    let mut out = String::new();
-    for line in text.lines() {
-        let mut quoted = false;
-        let comment = line.char_indices().find(|(_, c)| {
-            quoted ^= *c == '"';
-            *c == '#' && !quoted
-        });
-        let (code, comment) = line.split_at(comment.map_or(line.len(), |(at, _)| at));
-        out.push_str(&escape(code));
-        if !comment.is_empty() {
-            let _ = write!(out, "<span class=\"c\">{}</span>", escape(comment));
-        }
-        out.push('\n');
-    }
-    out
-}
-
 /// Text for HTML, in elements and in quoted attributes.
-fn escape(text: impl AsRef<str>) -> String {
+pub fn escape(text: impl AsRef<str>) -> String {
     let text = text.as_ref();
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
