@@ -1,6 +1,8 @@
 //! The memory plan in words: what the arena holds, and what is live where it is fullest.
 
+use super::cost;
 use super::ir::{Buffer, BufferId, BufferKind, KernelProgram};
+use super::recompute::Goal;
 use super::text::reference;
 use super::verify::touched;
 use std::cmp::Reverse;
@@ -132,11 +134,16 @@ pub fn plan_text(out: &mut String, program: &KernelProgram) {
     if !program.again.is_empty() {
         let bytes: u64 = program.again.iter().map(|k| program.bytes(*k)).sum();
         let flops: u64 = program.again.iter().map(|k| program.flops(*k)).sum();
+        let seconds = |k: usize| cost::seconds(program.flops(k), program.bytes(k));
+        let again: f64 = program.again.iter().map(|k| seconds(*k)).sum();
+        let all: f64 = (0..program.kernels.len()).map(seconds).sum();
         let _ = writeln!(
             out,
-            "  made again: {} values, for {flops} FLOP and {} read and written",
+            "  made again: {} values, for {flops} FLOP and {} read and written, by estimate {:.1} % of the step ({:.1} % at most unless `memory` asks for more)",
             program.again.len(),
-            size(bytes)
+            size(bytes),
+            100.0 * again / (all - again),
+            100.0 * Goal::CHEAP_SHARE
         );
     }
 }

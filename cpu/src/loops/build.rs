@@ -188,10 +188,7 @@ impl<'a> Builder<'a> {
             let done = direct[output.value] == Some(j);
             self.write(output, done, stream[j]);
         }
-        // What pieces read is fetched while they are made.
-        if self.pieces.is_none() {
-            self.plan.next = next::loads(&self.plan);
-        }
+        self.plan.next = next::loads(&self.plan);
         self.plan
     }
 

@@ -16,7 +16,7 @@ pub struct Next {
     pub bytes: usize,
 }
 
-/// The large loads whose blocks lie in one piece, and move with the innermost counter.
+/// The large loads whose blocks lie without gaps, and move with the innermost counter; pieces are in the cache.
 pub fn loads(plan: &LoopPlan) -> Vec<Next> {
     let Some(inner) = plan.nest.last() else {
         return Vec::new();
@@ -31,7 +31,7 @@ pub fn loads(plan: &LoopPlan) -> Vec<Next> {
         let size: usize = axes.filter(|(_, s)| **s != 0).map(|(n, _)| *n).product();
         let step = place.strides[inner.axis] as isize * (inner.step * element) as isize;
         let dense = place.strides[plan.lane] == 1 && follow;
-        let whole = place.valid.iter().all(Option::is_none);
+        let whole = !place.of_piece && place.valid.iter().all(Option::is_none);
         (dense && whole && step != 0 && size * element >= FETCHED).then_some(Next {
             load,
             step,

@@ -74,6 +74,8 @@ fn less_memory_gives_the_same_bits() {
         arena(&plenty)
     );
     assert_eq!(outputs(&mut plenty, &inputs), outputs(&mut least, &inputs));
+    let line = |c: &Compiled| text(c.program()).contains("% of the step (0.4 % at most");
+    assert!(line(&least) && !line(&plenty));
 }
 
 #[test]
