@@ -30,6 +30,8 @@ fn a_batch_changes_settings_and_no_operation() {
     train
       - batch                   8
       + batch                   4
+      - checkpoint.every        625
+      + checkpoint.every        1250
       - steps_per_epoch         625
       + steps_per_epoch         1250
     "#);
