@@ -80,6 +80,16 @@ impl Facts {
         }
     }
 
+    /// Numbers in the parameters of all networks.
+    pub fn parameters(&self) -> usize {
+        self.networks.iter().map(|n| n.parameters).sum()
+    }
+
+    /// Images of an optimizer step.
+    pub fn images_a_step(&self) -> usize {
+        self.batch * self.accumulate as usize
+    }
+
     /// # Errors
     /// When the folder cannot be written.
     pub fn write(&self, run: &Path) -> Result<(), Diagnostic> {
@@ -101,12 +111,7 @@ fn networks(program: &Program) -> Vec<NetworkFacts> {
     each.map(|(i, network)| NetworkFacts {
         name: network.name.clone(),
         role: role_name(network.role),
-        parameters: program
-            .parameters
-            .iter()
-            .filter(|p| p.network == i)
-            .map(|p| p.shape.iter().product::<usize>())
-            .sum(),
+        parameters: program.parameters_of(i),
     })
     .collect()
 }

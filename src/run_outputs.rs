@@ -12,7 +12,6 @@ use image::RgbImage;
 use sslc_compiler::program::Program;
 use sslc_grammar::diag::Diagnostic;
 use sslc_runtime::data::Dataset;
-use sslc_runtime::device::Target;
 use sslc_runtime::tensors::write_atomically;
 use sslc_runtime::train::Observer;
 use sslc_runtime::train::embedding::Embedding;
@@ -40,10 +39,9 @@ impl RunOutputs {
         run: &Path,
         program: &Program,
         dataset: &Dataset,
-        target: &Target,
+        mut facts: Facts,
     ) -> Result<RunOutputs, Diagnostic> {
         let rows = run_rows(program, &dataset.train)?;
-        let mut facts = Facts::new(program, dataset, target);
         facts.sheet_columns = rows.first().map_or(0, Vec::len);
         facts.write(run)?;
         let sheet = sheet(&rows);

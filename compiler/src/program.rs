@@ -375,6 +375,12 @@ pub struct Program {
 }
 
 impl Program {
+    /// How many numbers the parameters of a network hold.
+    pub fn parameters_of(&self, network: usize) -> usize {
+        let own = self.parameters.iter().filter(|p| p.network == network);
+        own.map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
     /// How its kernels are made.
     pub fn options(&self) -> Options {
         Options {

@@ -3,6 +3,7 @@
 //! Weighted k-NN as in Wu et al. 2018 (arXiv:1805.01978, §3.4): features are L2-normalised, each of the k nearest
 //! training features votes for its class with exp(cos/τ), and ties go to the lowest class.
 
+use crate::matrix::{Operand, product};
 use rayon::prelude::*;
 use sslc_compiler::program::Knn;
 
@@ -81,31 +82,12 @@ pub fn knn_predict(bank: &Features, queries: &Features, settings: &Knn) -> Vec<u
 
 /// `out[m, n] = rows[m, d] · bank[n, d]ᵀ`; panics where a slice is too short.
 pub fn similarities(rows: &[f32], bank: &[f32], m: usize, n: usize, d: usize, out: &mut [f32]) {
-    assert!(rows.len() >= m * d && bank.len() >= n * d && out.len() >= m * n);
-    // SAFETY: the three slices hold m×d, n×d and m×n elements, as asserted, and are not aliased.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            d,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            rows.as_ptr(),
-            1,
-            d as isize,
-            bank.as_ptr(),
-            d as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    product(
+        Operand::rows(rows, d),
+        Operand::columns(bank, d),
+        (m, n, d),
+        out,
+    );
 }
 
 fn vote(cosines: &[f32], labels: &[u32], classes: usize, k: usize, temperature: f64) -> u32 {

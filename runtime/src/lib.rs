@@ -5,7 +5,7 @@
 //! - [`device`]: devices by name; [`cpu`]: the crate of the CPU device.
 //! - [`train`]: the training loop and what it leaves behind.
 //! - [`evaluate`]: k-NN on features; [`linear`]: a linear classifier on them. [`collapse`]: indicators of collapse of an embedding.
-//! - [`memory`]: what this process holds.
+//! - `matrix`: products of matrices, for evaluation. [`memory`]: what this process holds.
 //! - [`layout`]: tensors between their order inside and in files. [`names`]: parameters by their names in files. [`tensors`]: safetensors files, written atomically.
 //! - [`rng`]: the counter-based generator that every draw comes from.
 pub use sslc_cpu as cpu;
@@ -16,6 +16,7 @@ pub mod device;
 pub mod evaluate;
 pub mod layout;
 pub mod linear;
+mod matrix;
 pub mod memory;
 pub mod names;
 pub mod rng;

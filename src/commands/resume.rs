@@ -114,7 +114,7 @@ pub fn with_spec(
         }
     };
     tell(path, &begin, request.json);
-    let step = begin.notes().map_or(0, |notes| notes.step);
+    let step = begin.step();
     let other = info != run.info;
     let directory = RunDirectory::open(path, info, stamp, lock, begin.notes())?;
     if other {
@@ -163,7 +163,7 @@ fn finished(run: &Run) -> u8 {
 
 fn tell(path: &Path, begin: &Begin, json: bool) {
     if json {
-        let step = begin.notes().map_or(0, |notes| notes.step);
+        let step = begin.step();
         let run = path.display().to_string();
         let object = serde_json::json!({ "event": "resume", "run": run, "step": step });
         return print(&format!("{object}\n"));

@@ -2,9 +2,10 @@
 
 use crate::cli::{Global, GraphFormat, SpecArgs, Stage};
 use crate::compile::{Compilation, Failure, compile_with};
-use crate::display::{Display, Facts};
+use crate::display::Display;
 use crate::report::Reporter;
 use crate::resolved;
+use crate::run_facts::Facts;
 use crate::run_outputs::RunOutputs;
 use sslc_compiler::program::Program;
 use sslc_runtime::data::{self, Dataset};
@@ -121,11 +122,10 @@ pub fn go(job: Job, stop: &Stop, reporter: Reporter) -> Result<u8, Failure> {
         begin,
         json,
     } = job;
-    let facts = Facts::of(program, dataset.train.len());
-    let mut display = Display::begin(facts, json, reporter);
-    let outputs = RunOutputs::begin(directory.path(), program, &dataset, target)?;
-    let step = begin.notes().map_or(0, |notes| notes.step);
-    let mut recorder = outputs.recorder(step, &mut display);
+    let facts = Facts::new(program, &dataset, target);
+    let mut display = Display::begin(&facts, json, reporter);
+    let outputs = RunOutputs::begin(directory.path(), program, &dataset, facts)?;
+    let mut recorder = outputs.recorder(begin.step(), &mut display);
     let outcome = train(
         program,
         dataset,

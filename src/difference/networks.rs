@@ -49,12 +49,7 @@ pub fn between(a: &Program, b: &Program) -> Vec<Line> {
 
 /// `f: encoder, 697,392 parameters`
 fn title(program: &Program, network: &Network, index: usize) -> String {
-    let count: usize = program
-        .parameters
-        .iter()
-        .filter(|p| p.network == index)
-        .map(|p| p.shape.iter().product::<usize>())
-        .sum();
+    let count = program.parameters_of(index);
     format!(
         "{}: {}, {} parameters",
         network.name,

@@ -1,6 +1,7 @@
 //! Settings of a program as rows of names and values.
 
 use super::{Line, Rows, texts_between};
+use crate::run_facts::role_name;
 use serde::Serialize;
 use serde_json::Value;
 use sslc_compiler::program::{
@@ -117,16 +118,11 @@ pub fn eval(program: &Program) -> Rows {
     rows
 }
 
-/// `encoder`, `target of an encoder`
+/// `encoder`, `target (encoder)`
 pub fn role(network: &Network) -> String {
-    let word = |role| {
-        value(&role)
-            .as_str()
-            .map_or_else(String::new, str::to_lowercase)
-    };
     match network.role {
-        NetworkRole::Online(role) => word(role),
-        NetworkRole::Target(role) => format!("target ({})", word(role)),
+        NetworkRole::Online(_) => role_name(network.role),
+        NetworkRole::Target(role) => format!("target ({})", role_name(NetworkRole::Online(role))),
     }
 }
 

@@ -1,7 +1,8 @@
 //! One JSON object a line on standard output. Each has an `event`: `resume`, `begin`, `step`, `knn`, `linear`, `notice` or `end`.
 
-use super::{Facts, object};
+use super::object;
 use crate::report::print;
+use crate::run_facts::Facts;
 use serde_json::{Value, json};
 use sslc_runtime::train::{Ending, Event, Observer, Outcome};
 use std::path::Path;
@@ -13,11 +14,11 @@ impl Json {
         line(json!({
             "event": "begin",
             "name": facts.name,
-            "images": facts.images,
-            "parameters": facts.parameters,
+            "images": facts.train_images,
+            "parameters": facts.parameters(),
             "steps": facts.steps,
             "steps_per_epoch": facts.steps_per_epoch,
-            "batch": facts.batch,
+            "batch": facts.images_a_step(),
         }));
         Json
     }

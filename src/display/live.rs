@@ -1,23 +1,30 @@
 //! A view of a few lines that stays in place.
 
 use super::sparkline::Sparkline;
-use super::{Facts, KnnLines, duration, linear_line};
+use super::{KnnLines, duration, linear_line};
 use crate::report::{Reporter, print};
+use crate::run_facts::Facts;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sslc_grammar::span::Sources;
 use sslc_runtime::collapse::Spread;
 use sslc_runtime::memory;
 use sslc_runtime::train::{Event, Observer, StepRecord};
+use std::time::{Duration, Instant};
 
-/// Drawings a second.
+/// Drawings a second, and the time between two.
 const HERTZ: u8 = 4;
+const REDRAW: Duration = Duration::from_millis(1000 / HERTZ as u64);
 /// Bars of the loss.
 const BARS: usize = 40;
 
 pub struct Live {
-    facts: Facts,
+    /// Of the whole training, where it is known how many steps an epoch has.
+    epochs: Option<f64>,
+    steps: u64,
     reporter: Reporter,
     bar: Option<ProgressBar>,
+    /// When the lines were written last.
+    drawn: Option<Instant>,
     loss: Sparkline,
     spread: Option<Spread>,
     knn: KnnLines,
@@ -26,14 +33,17 @@ pub struct Live {
 }
 
 impl Live {
-    pub fn new(facts: Facts, reporter: Reporter) -> Live {
+    pub fn new(facts: &Facts, reporter: Reporter) -> Live {
         let target = ProgressDrawTarget::stderr_with_hz(HERTZ);
         let bar = ProgressBar::with_draw_target(Some(facts.steps), target);
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} steps  {msg}") {
             bar.set_style(style.progress_chars("━╸─"));
         }
+        let per_epoch = facts.steps_per_epoch.filter(|n| *n > 0);
         Live {
-            facts,
+            epochs: per_epoch.map(|n| facts.steps as f64 / n as f64),
+            steps: facts.steps,
+            drawn: None,
             reporter,
             bar: Some(bar),
             loss: Sparkline::new(BARS),
@@ -59,8 +69,7 @@ impl Live {
 
     fn lines(&self, record: &StepRecord, seconds_left: f64, waiting: f64) -> String {
         let mut lines = format!("{} left", duration(seconds_left));
-        if let Some(n) = self.facts.steps_per_epoch.filter(|n| *n > 0) {
-            let epochs = self.facts.steps as f64 / n as f64;
+        if let Some(epochs) = self.epochs {
             lines.push_str(&format!("  epoch {:.1} of {epochs:.0}", record.epoch));
         }
         lines.push_str(&format!(
@@ -122,9 +131,15 @@ impl Observer for Live {
             } => {
                 self.loss.push(f64::from(record.loss));
                 self.spread = spread.or(self.spread);
-                if let Some(bar) = &self.bar {
-                    bar.set_position(record.step + 1);
+                let Some(bar) = &self.bar else {
+                    return;
+                };
+                bar.set_position(record.step + 1);
+                // No more often than the view is drawn.
+                let soon = self.drawn.is_some_and(|t| t.elapsed() < REDRAW);
+                if !soon || record.step + 1 == self.steps {
                     bar.set_message(self.lines(record, seconds_left, waiting));
+                    self.drawn = Some(Instant::now());
                 }
             }
         }

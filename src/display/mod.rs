@@ -9,44 +9,15 @@ mod sparkline;
 
 use crate::render;
 use crate::report::{Reporter, print};
+use crate::run_facts::Facts;
 use json::Json;
 use live::Live;
 use plain::Plain;
-use sslc_compiler::program::Program;
 use sslc_grammar::diag::Diagnostic;
 use sslc_grammar::span::Sources;
 use sslc_runtime::train::{Ending, Event, Observer, Outcome, Subject};
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
-
-/// What is known of a training before its first step.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    pub name: String,
-    /// Training images.
-    pub images: usize,
-    pub parameters: usize,
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Optimizer steps of an epoch.
-    pub steps_per_epoch: Option<u64>,
-    /// Images an optimizer step.
-    pub batch: usize,
-}
-
-impl Facts {
-    pub fn of(program: &Program, images: usize) -> Facts {
-        let parameters = program.parameters.iter();
-        Facts {
-            name: program.name.clone(),
-            images,
-            parameters: parameters.map(|p| p.shape.iter().product::<usize>()).sum(),
-            steps: program.train.steps,
-            steps_per_epoch: program.train.steps_per_epoch,
-            batch: program.train.batch * program.train.accumulate as usize,
-        }
-    }
-}
 
 /// Shows a training to whoever started it.
 pub enum Display {
@@ -58,13 +29,17 @@ pub enum Display {
 impl Display {
     /// The live view where standard error is a terminal, plain lines otherwise, objects where they are asked for.
     /// Tells what begins.
-    pub fn begin(facts: Facts, json: bool, reporter: Reporter) -> Display {
+    pub fn begin(facts: &Facts, json: bool, reporter: Reporter) -> Display {
         if json {
-            return Display::Json(Json::begin(&facts));
+            return Display::Json(Json::begin(facts));
         }
         print(&format!(
             "{}: {} training images, {} parameters, {} steps of {}\n",
-            facts.name, facts.images, facts.parameters, facts.steps, facts.batch,
+            facts.name,
+            facts.train_images,
+            facts.parameters(),
+            facts.steps,
+            facts.images_a_step(),
         ));
         match stderr().is_terminal() {
             true => Display::Live(Box::new(Live::new(facts, reporter))),

@@ -141,6 +141,11 @@ impl Begin {
             Begin::At(checkpoint) | Begin::AtChanged(checkpoint) => Some(&checkpoint.notes),
         }
     }
+
+    /// Optimizer steps that are done already.
+    pub fn step(&self) -> u64 {
+        self.notes().map_or(0, |notes| notes.step)
+    }
 }
 
 /// Trains a program on its images and writes checkpoints and the encoder; a set `stop` ends it after the present step.
