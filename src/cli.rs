@@ -285,6 +285,39 @@ pub enum Command {
     /// Snapshots lie in `snapshots/` beside each spec. One that is missing is written; one that differs is shown and waits
     /// for review beside the old one, and the command exits with 1.
     Snapshot(SnapshotArgs),
+    /// Write the encoder of a run for PyTorch, timm or ONNX
+    Export {
+        /// The run directory
+        run: PathBuf,
+        /// The file to write: .safetensors (torchvision's names) or .onnx; with `--as timm`, a folder
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The format [default: by the file's ending]
+        #[arg(long, value_enum)]
+        format: Option<ExportFormat>,
+        /// Write what this library loads
+        #[arg(long = "as", value_enum, value_name = "LIBRARY")]
+        library: Option<Library>,
+        /// Which weights of the run
+        #[arg(long, value_enum, default_value = "last")]
+        checkpoint: Which,
+    },
+    /// Look at the images of a spec
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Download a data set from its publisher: cifar10, cifar100, stl10 or fashion_mnist
+    Fetch {
+        /// The set, by the name of its source in a spec
+        set: String,
+        /// The folder that the set's own folder goes into
+        #[arg(long, value_name = "DIR", default_value = "data")]
+        out: PathBuf,
+        /// Another address under which the published files lie
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+    },
     /// Format specs in place
     Fmt {
         /// The spec files; `-` reads standard input and writes standard output
@@ -336,6 +369,33 @@ pub enum Stage {
     Luminal,
     /// Fused kernels and the memory plan
     Kernels,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Weights, with torchvision's names
+    Safetensors,
+    /// A model that takes images and gives features
+    Onnx,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Decode every image; report sizes, channels, labels, duplicates and damaged files (exit 3 if there are any)
+    Check {
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// A report for people, or a JSON object that names every damaged file
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+/// A library that has networks of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Library {
+    /// PyTorch Image Models
+    Timm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

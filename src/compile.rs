@@ -111,6 +111,11 @@ pub fn compile_with(
             if let Some(stem) = spec.file_stem() {
                 program.name = stem.to_string_lossy().into_owned();
             }
+            let folder = spec.parent().unwrap_or(Path::new(""));
+            for weights in &mut program.weights {
+                let file = folder.join(&weights.file);
+                weights.file = std::path::absolute(&file).unwrap_or(file);
+            }
             Ok(Compilation {
                 sources,
                 entry,

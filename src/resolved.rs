@@ -15,18 +15,34 @@ pub fn files(compilation: &Compilation, overrides: &[(String, String)]) -> Vec<(
         .map(|(name, value)| format!("# --set {name}={value}\n"))
         .collect();
     let text = &compilation.sources.get(compilation.entry).text;
-    let mut from = 0;
+    // Places in the text, and what stands there instead of the text up to the second place.
+    let mut changes: Vec<(usize, usize, String)> = Vec::new();
     if let Ok(ast) = sslc_grammar::parse(compilation.entry, text) {
         for item in &ast.items {
             if let ItemKind::Import { path_span, .. } = &item.kind {
                 // Behind the opening quote of the path.
                 let place = path_span.start as usize + 1;
-                spec.push_str(&text[from..place]);
-                spec.push_str(IMPORTS);
-                spec.push('/');
-                from = place;
+                changes.push((place, place, format!("{IMPORTS}/")));
             }
         }
+    }
+    for weights in &compilation.program.weights {
+        // Where the path is a param's, `--set` or the param itself must be absolute for the run to be repeated.
+        let (start, end) = (weights.span.start as usize, weights.span.end as usize);
+        let literal = weights.span.file == compilation.entry
+            && text.get(start..end).is_some_and(|t| t.starts_with('"'));
+        if let Some(path) = weights.file.to_str().filter(|_| literal) {
+            let path = path.replace('\\', "\\\\").replace('"', "\\\"");
+            changes.push((start, end, format!("\"{path}\"")));
+        }
+    }
+    changes.sort();
+    changes.dedup();
+    let mut from = 0;
+    for (start, end, instead) in changes {
+        spec.push_str(&text[from..start]);
+        spec.push_str(&instead);
+        from = end;
     }
     spec.push_str(&text[from..]);
     let imports = compilation

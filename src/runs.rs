@@ -11,7 +11,7 @@ use sslc_compiler::program::DataSource;
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
 use sslc_runtime::data::{self, Dataset};
-use sslc_runtime::tensors::{self, near_file};
+use sslc_runtime::tensors::{self, Data, Tensors, near_file};
 use sslc_runtime::train::checkpoint::Checkpoint;
 use sslc_runtime::train::directory::{ENCODER, INFO, METRICS, RunInfo, SPEC};
 use sslc_runtime::train::encoder;
@@ -125,7 +125,7 @@ impl Run {
         let tensors = tensors::read(&file)?;
         let values =
             encoder::from_weights(program, &tensors).map_err(|why| other_spec(&file, &why))?;
-        let step = None;
+        let step = batches_seen(&tensors);
         Ok(Weights { values, step, file })
     }
 
@@ -156,6 +156,17 @@ impl Run {
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect())
     }
+}
+
+/// The steps that batch norms have counted.
+fn batches_seen(tensors: &Tensors) -> Option<u64> {
+    let counted = tensors
+        .iter()
+        .find_map(|(name, tensor)| match &tensor.data {
+            Data::I64(count) if name.ends_with("num_batches_tracked") => count.first(),
+            _ => None,
+        });
+    u64::try_from(*counted?).ok()
 }
 
 /// E0672

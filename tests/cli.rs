@@ -1,8 +1,8 @@
 //! `sslc` as a person drives it: a real process, real files, exit codes.
 //!
 //! - [`drive`]: runs it. [`browser`], [`python`]: others that read what it writes.
-//! - [`specs`], [`environment`], [`training`], [`runs`], [`resume`], [`eval`], [`commands`], [`compare`], [`reports`], [`snapshots`], [`starters`]: the tests, by what
-//!   they are about.
+//! - [`specs`], [`environment`], [`training`], [`runs`], [`resume`], [`eval`], [`commands`], [`compare`], [`reports`], [`snapshots`], [`starters`],
+//!   [`export`], [`init`], [`data`], [`fetch`]: the tests, by what they are about.
 
 #[path = "cli/browser.rs"]
 mod browser;
@@ -10,12 +10,20 @@ mod browser;
 mod commands;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/data.rs"]
+mod data;
 #[path = "cli/drive.rs"]
 mod drive;
 #[path = "cli/environment.rs"]
 mod environment;
 #[path = "cli/eval.rs"]
 mod eval;
+#[path = "cli/export.rs"]
+mod export;
+#[path = "cli/fetch.rs"]
+mod fetch;
+#[path = "cli/init.rs"]
+mod init;
 #[path = "cli/python.rs"]
 mod python;
 #[path = "cli/reports.rs"]

@@ -7,6 +7,7 @@
 //! - [`step`]: one training step: gradients, optimizer, moving averages.
 //! - [`lints`]: warnings that know the field.
 //! - [`lower`]: core as a luminal graph, and the reference that runs it.
+//! - [`onnx`]: the encoder as a model of ONNX operators.
 //! - [`exec`]: what runs a lowered graph.
 //! - [`kernels`]: the kernel IR, and the trait of a device that runs it.
 pub mod core;
@@ -15,6 +16,7 @@ pub mod exec;
 pub mod kernels;
 pub mod lints;
 pub mod lower;
+pub mod onnx;
 pub mod program;
 pub mod stdlib;
 pub mod step;

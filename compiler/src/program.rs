@@ -350,6 +350,19 @@ pub struct StateDecl {
     pub init: Init,
 }
 
+/// `init: "file.safetensors"`: where the parameters and buffers of a module start from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightsFile {
+    /// As written in the spec, from whose folder it counts; whoever reads the spec makes it absolute.
+    pub file: PathBuf,
+    /// What the names of the module's tensors begin with in the file.
+    pub prefix: String,
+    /// The module's path: `f`, `f.backbone`.
+    pub module: String,
+    /// The string with the file's path.
+    pub span: Span,
+}
+
 /// A spec, evaluated: everything the runtime needs to compile, train and evaluate it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Program {
@@ -361,6 +374,8 @@ pub struct Program {
     /// In order of first application; targets' parameters after their sources'.
     pub parameters: Vec<Parameter>,
     pub buffers: Vec<StateDecl>,
+    /// Files that modules start from, in place of draws.
+    pub weights: Vec<WeightsFile>,
     pub targets: Vec<TargetLink>,
     /// Where networks are applied, targets included, in the order of evaluation.
     pub applications: Vec<Application>,

@@ -208,6 +208,15 @@ codes! {
     E0676 Data "the run directory holds a run"
     E0677 Data "the data of the run have changed"
     E0678 Data "an evaluation needs labels"
+    E0680 Spec "an op that ONNX does not have"
+    E0681 Spec "images of a batch see each other"
+    E0682 Spec "timm has no such network"
+    E0683 Data "a weight is missing"
+    E0684 Data "weights that do not fit a network"
+    E0690 Data "a download failed"
+    E0691 Data "a download is not the published file"
+    E0692 Data "an archive that cannot be unpacked"
+    E0693 Data "image files are damaged"
     // E07: device and memory
     E0701 Device "not enough memory"
     E0702 Device "the compiled program is not valid"
@@ -225,6 +234,8 @@ codes! {
     E0904 Usage "the file's ending names no format"
     E0905 Usage "a stage that cannot be printed like this"
     E0906 Data "a snapshot that cannot be read"
+    E0910 Usage "no format to export"
+    E0911 Usage "there is no such set to fetch"
     // W01: lints
     W0101 Spec "a name that is never used"
     W0102 Spec "an import that is never used"
@@ -240,6 +251,7 @@ codes! {
     W0602 Data "a set has an unusual size"
     W0603 Data "images beside class folders are left out"
     W0604 Data "a damaged checkpoint is passed over"
+    W0610 Data "the classifier of a file of weights is left out"
     // W08: training
     W0801 Data "k-NN is left out"
     W0802 Data "training waits for views"

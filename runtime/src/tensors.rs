@@ -1,7 +1,7 @@
 //! Named tensors in safetensors files, read with checks and written atomically.
 
 use safetensors::tensor::{
-    Dtype, SafeTensorError, SafeTensors, TensorView, View, serialize_to_file,
+    Dtype, SafeTensorError, SafeTensors, TensorView, View, serialize, serialize_to_file,
 };
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
@@ -192,25 +192,56 @@ impl View for &FileTensor {
 /// # Errors
 /// When the folder cannot be written or the disk is full.
 pub fn write(path: &Path, tensors: &Tensors) -> Result<(), Diagnostic> {
-    write_with_note(path, tensors, None)
+    write_described(path, tensors, &BTreeMap::new())
 }
 
-/// [`write`], with one entry of metadata (several would stand in no fixed order).
+/// [`write`], with metadata in the file's header, in the order of the keys.
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_with_note(
+pub fn write_described(
     path: &Path,
     tensors: &Tensors,
-    note: Option<(&str, String)>,
+    metadata: &BTreeMap<String, String>,
 ) -> Result<(), Diagnostic> {
-    let note = note.map(|(key, text)| HashMap::from([(key.to_owned(), text)]));
+    let told = |error| match error {
+        SafeTensorError::IoError(error) => error,
+        other => std::io::Error::other(other.to_string()),
+    };
     put(path, |aside| {
-        serialize_to_file(tensors, note, aside).map_err(|error| match error {
-            SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other.to_string()),
-        })
+        // The crate writes several entries in the order of a hash.
+        if metadata.len() > 1 {
+            let file = serialize(tensors, None).map_err(told)?;
+            return fs::write(aside, describe_file(&file, metadata)?);
+        }
+        let metadata = metadata.clone().into_iter().collect::<HashMap<_, _>>();
+        let metadata = (!metadata.is_empty()).then_some(metadata);
+        serialize_to_file(tensors, metadata, aside).map_err(told)
     })
+}
+
+/// The file, which has no metadata, with metadata in its header.
+fn describe_file(
+    file: &[u8],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let header = file
+        .first_chunk::<8>()
+        .and_then(|n| file.get(8..8 + usize::try_from(u64::from_le_bytes(*n)).ok()?));
+    let header = header.unwrap_or_default();
+    let tensors = header.strip_prefix(b"{").unwrap_or(header).trim_ascii_end();
+    let mut described = b"{\"__metadata__\":".to_vec();
+    described.extend(serde_json::to_vec(metadata)?);
+    if tensors != b"}" {
+        described.push(b',');
+    }
+    described.extend(tensors);
+    // The data begin at a multiple of 8.
+    described.resize(described.len().next_multiple_of(8), b' ');
+    let mut whole = (described.len() as u64).to_le_bytes().to_vec();
+    whole.extend(described);
+    whole.extend(&file[8 + header.len()..]);
+    Ok(whole)
 }
 
 /// Writes bytes aside, syncs them and renames the file into place.
@@ -287,6 +318,27 @@ mod tests {
         write(&path, &tensors).unwrap();
         assert_eq!(read(&path).unwrap(), tensors);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn metadata_stand_in_the_header_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let about = BTreeMap::from(["b", "a"].map(|k| (k.to_owned(), format!("{k} \"é\""))));
+        for tensors in [
+            Tensors::new(),
+            Tensors::from([("x".to_owned(), FileTensor::f32(&[1], vec![1.5]))]),
+        ] {
+            write_described(&path, &tensors, &about).unwrap();
+            assert_eq!(read(&path).unwrap(), tensors);
+            let bytes = fs::read(&path).unwrap();
+            let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+            let found: BTreeMap<String, String> =
+                header.metadata().clone().unwrap().into_iter().collect();
+            assert_eq!(found, about);
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            assert!(text.find("\"a\"").unwrap() < text.find("\"b\"").unwrap());
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! `image_folder`: listing, classes, splits, damaged files, formats.
 
+#[path = "image_folder/hostile.rs"]
+mod hostile;
+
 use image::{ImageFormat, Rgb, RgbImage};
 use sslc_compiler::program::{DataKind, DataSource, Pipeline, View};
 use sslc_grammar::codes;

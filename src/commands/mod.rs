@@ -4,9 +4,12 @@
 //! 3 data or files, 4 device, 5 training stopped, 130 interrupted.
 
 mod bench;
+mod data;
 mod diff;
 mod embed;
 mod eval;
+mod export;
+mod fetch;
 mod fmt;
 mod new;
 mod report;
@@ -17,7 +20,7 @@ mod std;
 mod step;
 mod views;
 
-use crate::cli::{Cli, Command, Global, GraphFormat, Peer, Stage};
+use crate::cli::{Cli, Command, DataCommand, Global, GraphFormat, Peer, Stage};
 use crate::compile::{Compilation, Failure, compile};
 use crate::explain;
 use crate::report::{Reporter, print};
@@ -154,6 +157,26 @@ pub fn execute(cli: &Cli) -> u8 {
         Command::Report { runs, out } => report::run(runs, out.as_deref()),
         Command::Diff(args) => diff::run(args, reporter),
         Command::Snapshot(args) => snapshot::run(args, reporter),
+        Command::Export {
+            run,
+            out,
+            format,
+            library,
+            checkpoint,
+        } => {
+            let request = export::Request {
+                run,
+                out,
+                format: *format,
+                library: *library,
+                which: *checkpoint,
+            };
+            export::run(&request, reporter)
+        }
+        Command::Data { command } => match command {
+            DataCommand::Check { spec, format } => data::run(spec, *format, reporter),
+        },
+        Command::Fetch { set, out, from } => fetch::run(set, out, from.as_deref()),
         Command::Fmt { specs, check } => fmt::run(specs, *check, reporter),
         Command::Explain { code } => explain_code(code.as_deref()),
         Command::Std { name } => std::run(name.as_deref()),

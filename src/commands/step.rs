@@ -30,7 +30,9 @@ pub fn run(
     let compilation = Compilation::from_args(spec)?;
     super::warn(&compilation, reporter);
     let program = &compilation.program;
-    let initial = init::values(program);
+    let initial = init::start(program, &mut |notice| {
+        reporter.tell(&compilation.sources, notice);
+    })?;
     let names = Names::new(program);
     if request.init_only {
         let out = initial

@@ -276,6 +276,7 @@ impl<'a> Elab<'a> {
             networks: self.networks.iter().map(network_of).collect(),
             parameters,
             buffers,
+            weights: self.weights_files(),
             targets,
             applications: std::mem::take(&mut self.applications),
             forward,

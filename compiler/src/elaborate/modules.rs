@@ -11,6 +11,7 @@ use super::scope::{CHANNELS_IN, Local, Scope};
 use super::units::DefKind;
 use super::values::{DefId, ModuleId, ModuleRef, NetworkId, R, Reported, Value};
 use crate::core::graph::ValueId;
+use crate::program::WeightsFile;
 use sslc_grammar::ast::{self, Ident};
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
@@ -28,7 +29,21 @@ pub struct Module<'a> {
     pub inside: Option<Inside>,
     /// Size of the last axis that its parameters were made for, and the application that fixed it.
     pub input: Option<(usize, Span)>,
+    /// The file that its parameters start from.
+    pub weights: Option<Weights>,
 }
+
+/// `init:` and `init_prefix:` of a constructor call.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    file: String,
+    prefix: String,
+    span: Span,
+}
+
+/// What the call of any `module` takes beside its own parameters.
+const INIT: &str = "init";
+const INIT_PREFIX: &str = "init_prefix";
 
 #[derive(Clone, Debug)]
 pub enum ModuleKind<'a> {
@@ -65,6 +80,7 @@ impl<'a> Elab<'a> {
             home: None,
             inside: self.ctx.inside,
             input: None,
+            weights: None,
         });
         ModuleRef {
             id: ModuleId(self.modules.len() as u32 - 1),
@@ -81,9 +97,10 @@ impl<'a> Elab<'a> {
         &mut self,
         def: DefId,
         ast: &'a ast::Module,
-        given: Vec<Given>,
+        mut given: Vec<Given>,
         span: Span,
     ) -> R<Value> {
+        let weights = self.weights_file(ast, &mut given)?;
         let owner = self.defs[def.index()];
         let mut scope = Scope::top(owner.unit, owner.item);
         self.calls.push(span);
@@ -99,7 +116,60 @@ impl<'a> Elab<'a> {
             },
             span,
         );
+        self.modules[module.id.index()].weights = weights;
         Ok(Value::Module(module))
+    }
+
+    /// Takes `init:` and `init_prefix:` out of the arguments of a call; a module's own parameters of these names go first.
+    fn weights_file(&mut self, ast: &ast::Module, given: &mut Vec<Given>) -> R<Option<Weights>> {
+        let mut taken = |name: &str| {
+            let own = ast.params.iter().any(|p| p.name.name == name);
+            let named = |g: &Given| g.name.as_ref().is_some_and(|n| n.name == name);
+            let at = given.iter().position(named).filter(|_| !own)?;
+            Some(given.remove(at))
+        };
+        let (file, prefix) = (taken(INIT), taken(INIT_PREFIX));
+        let mut text = |given: &Given, what: &str| match &given.value {
+            Value::Str(text) if !text.is_empty() || what == INIT_PREFIX => Ok(text.to_string()),
+            other => {
+                let d = self
+                    .wrong_kind_diagnostic("the path of a file", other, given.span)
+                    .help("write `init: \"weights.safetensors\"`");
+                Err(self.report(d))
+            }
+        };
+        match (file, prefix) {
+            (Some(file), prefix) => Ok(Some(Weights {
+                prefix: match &prefix {
+                    Some(prefix) => text(prefix, INIT_PREFIX)?,
+                    None => String::new(),
+                },
+                file: text(&file, INIT)?,
+                span: file.span,
+            })),
+            (None, Some(prefix)) => Err(self.report(
+                Diagnostic::new(codes::E0107, "`init_prefix` needs `init`")
+                    .label(prefix.span, "names in which file?")
+                    .help("add `init: \"weights.safetensors\"`, or leave `init_prefix` out"),
+            )),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The files that modules of the networks start from.
+    pub fn weights_files(&self) -> Vec<WeightsFile> {
+        self.modules
+            .iter()
+            .filter_map(|m| {
+                let (weights, (_, module)) = (m.weights.as_ref()?, m.home.as_ref()?);
+                Some(WeightsFile {
+                    file: weights.file.clone().into(),
+                    prefix: weights.prefix.clone(),
+                    module: module.clone(),
+                    span: weights.span,
+                })
+            })
+            .collect()
     }
 
     /// Layers with parameters are made outside of functions and `forward`, once.

@@ -2,9 +2,13 @@
 
 use super::split::ImageRef;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use image::{
+    ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageReader, Limits,
+};
 use std::borrow::Cow;
-use std::fs::File;
+use std::fmt;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -25,6 +29,15 @@ pub enum ImageFailure {
     Access(io::Error),
     /// Its content is no image of a known format, or is damaged.
     Damaged(String),
+}
+
+impl fmt::Display for ImageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageFailure::Access(e) => e.fmt(f),
+            ImageFailure::Damaged(why) => f.write_str(why),
+        }
+    }
 }
 
 impl From<io::Error> for ImageFailure {
@@ -63,6 +76,10 @@ pub struct DecodeBuffer {
     pub(super) pixels: Vec<u8>,
 }
 
+/// A file of more bytes is no image that anyone trains on.
+const MOST_BYTES: u64 = 1 << 30;
+/// An image of more pixels is refused by its header, before memory is taken for it; Pillow draws the line at the same number.
+const MOST_PIXELS: u64 = 2 * 89_478_485;
 /// Images up to this size are decoded into memory that is kept.
 const KEPT: u64 = 1 << 28;
 
@@ -86,9 +103,135 @@ pub(super) fn read_image_into(
     buffer: &mut DecodeBuffer,
 ) -> Result<(usize, usize), ImageFailure> {
     let DecodeBuffer { file, pixels } = buffer;
-    file.clear();
-    File::open(path)?.read_to_end(file)?;
+    read_file(path, file)?;
     decode(file, channels, pixels)
+}
+
+/// Reads a file that can be an image: no pipe, no device, not empty, not of gigabytes.
+fn read_file(path: &Path, file: &mut Vec<u8>) -> Result<(), ImageFailure> {
+    check_file(path)?;
+    file.clear();
+    File::open(path)?.take(MOST_BYTES).read_to_end(file)?;
+    Ok(())
+}
+
+fn check_file(path: &Path) -> Result<(), ImageFailure> {
+    let about = fs::metadata(path)?;
+    let damaged = |why: String| Err(ImageFailure::Damaged(why));
+    if !about.is_file() {
+        return damaged("it is no file".to_owned());
+    }
+    match about.len() {
+        0 => damaged("it is empty".to_owned()),
+        n if n > MOST_BYTES => damaged(format!("it has {n} bytes, more than 1 GiB")),
+        _ => Ok(()),
+    }
+}
+
+fn check_pixels(width: u32, height: u32) -> Result<(), ImageFailure> {
+    let damaged = |why: String| Err(ImageFailure::Damaged(why));
+    match u64::from(width) * u64::from(height) {
+        0 => damaged("it has no pixels".to_owned()),
+        n if n > MOST_PIXELS => damaged(format!(
+            "it claims {width} by {height} pixels, too many for one image"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What a file says of its image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// As it is seen, the camera's orientation applied.
+    pub height: usize,
+    pub width: usize,
+    /// How colour is stored: `RGB`, `gray`, `RGBA`, …
+    pub mode: String,
+    pub turned: bool,
+    /// Of size and pixels: equal for equal images.
+    pub hash: u64,
+}
+
+fn mode(color: ExtendedColorType) -> String {
+    let name = match color {
+        ExtendedColorType::L1 | ExtendedColorType::L2 | ExtendedColorType::L4 => {
+            "gray, below 8 bits"
+        }
+        ExtendedColorType::L8 => "gray",
+        ExtendedColorType::La8 => "gray with alpha",
+        ExtendedColorType::L16 => "gray, 16 bits",
+        ExtendedColorType::La16 => "gray with alpha, 16 bits",
+        ExtendedColorType::Rgb8 => "RGB",
+        ExtendedColorType::Rgba8 => "RGBA",
+        ExtendedColorType::Rgb16 => "RGB, 16 bits",
+        ExtendedColorType::Rgba16 => "RGBA, 16 bits",
+        ExtendedColorType::Cmyk8 => "CMYK",
+        other => return format!("{other:?}"),
+    };
+    name.to_owned()
+}
+
+fn hash(pixels: &[u8], height: usize, width: usize) -> u64 {
+    // With fixed keys, so that it is the same each time.
+    let mut hasher = DefaultHasher::new();
+    (height, width, pixels).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Decodes a file and says what it holds.
+pub(super) fn examine(path: &Path, buffer: &mut DecodeBuffer) -> Result<Facts, ImageFailure> {
+    let (height, width) = read_image_into(path, 3, buffer)?;
+    let (color, orientation) = guarded(|| {
+        let mut decoder = ImageReader::new(Cursor::new(&buffer.file))
+            .with_guessed_format()?
+            .into_decoder()?;
+        Ok((decoder.original_color_type(), decoder.orientation()?))
+    })?;
+    Ok(Facts {
+        height,
+        width,
+        mode: mode(color),
+        turned: orientation != Orientation::NoTransforms,
+        hash: hash(&buffer.pixels, height, width),
+    })
+}
+
+/// What there is to say of an image that came from no file of its own.
+pub(super) fn facts_of(image: &ImageRef<'_>) -> Facts {
+    Facts {
+        height: image.height,
+        width: image.width,
+        mode: if image.channels == 1 { "gray" } else { "RGB" }.to_owned(),
+        turned: false,
+        hash: hash(&image.pixels, image.height, image.width),
+    }
+}
+
+/// Whether a JPEG goes on to its end marker. The decoder fills up what is missing with gray.
+fn cut_off(file: &[u8]) -> bool {
+    if !file.starts_with(&[0xff, 0xd8]) {
+        return false;
+    }
+    let mut at = 2;
+    while let Some(skip) = file
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|b| *b == 0xff))
+    {
+        at += skip + 1;
+        let Some(marker) = file.get(at) else {
+            return true;
+        };
+        match marker {
+            0xd9 => return false,
+            // Stuffing, filling, a restart: no segment follows.
+            0x00 | 0xff | 0xd0..=0xd7 | 0x01 => {}
+            _ => match file.get(at + 1..at + 3) {
+                Some(&[high, low]) => at += 1 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return true,
+            },
+        }
+    }
+    true
 }
 
 /// Decodes the content of an image file, as [`read_image`] does, into `buffer`.
@@ -114,10 +257,17 @@ fn decode(
     channels: usize,
     pixels: &mut Vec<u8>,
 ) -> Result<(usize, usize), ImageFailure> {
-    let (height, width) = guarded(|| {
-        let mut decoder = ImageReader::new(Cursor::new(file))
+    if cut_off(file) {
+        return Err(ImageFailure::Damaged("it is cut off".to_owned()));
+    }
+    let mut decoder = guarded(|| {
+        ImageReader::new(Cursor::new(file))
             .with_guessed_format()?
-            .into_decoder()?;
+            .into_decoder()
+    })?;
+    let (width, height) = decoder.dimensions();
+    check_pixels(width, height)?;
+    let (height, width) = guarded(|| {
         // As `ImageReader::decode` does: a header may claim any size.
         let mut limits = Limits::default();
         limits.reserve(decoder.total_bytes())?;
@@ -152,14 +302,9 @@ fn decode(
 
 /// Reads as much of an image file as tells its format and size.
 pub fn check_header(path: &Path) -> Result<(), ImageFailure> {
+    check_file(path)?;
     let reader = ImageReader::open(path)?.with_guessed_format()?;
-    guarded(|| reader.into_dimensions()).and_then(|(w, h)| {
-        if w == 0 || h == 0 {
-            Err(ImageFailure::Damaged("it has no pixels".to_owned()))
-        } else {
-            Ok(())
-        }
-    })
+    guarded(|| reader.into_dimensions()).and_then(|(w, h)| check_pixels(w, h))
 }
 
 /// Changes the channel count of interleaved pixels: gray to colour repeats, colour to gray is ITU-R 601-2 luma in the

@@ -56,10 +56,7 @@ struct Late {
 }
 
 fn reason(f: &ImageFailure) -> String {
-    match f {
-        ImageFailure::Access(e) => e.to_string(),
-        ImageFailure::Damaged(why) => why.clone(),
-    }
+    f.to_string()
 }
 
 fn damaged(path: &Path, why: &str) -> Diagnostic {
@@ -425,6 +422,42 @@ pub(super) fn open(folder: &Folder<'_>, channels: usize) -> Result<Dataset, Diag
         test: test.map(|c| c.into_split(channels, folder.strict)),
         classes: listing.classes,
         notices,
+    })
+}
+
+/// The files of a folder by split, damaged or not.
+pub(super) struct Inventory {
+    pub classes: Vec<String>,
+    pub splits: Vec<super::check::Files>,
+}
+
+/// Lists what [`open`] would look at.
+pub(super) fn inventory(folder: &Folder<'_>) -> Result<Inventory, Diagnostic> {
+    let listing = list(folder.path, "the folder of images")?;
+    let holdout = if folder.test.is_some() {
+        0.0
+    } else {
+        folder.holdout
+    };
+    let held = held_out(&listing, holdout);
+    let train = choose(&listing, folder.path, |i| !held[i]);
+    let test = match folder.test {
+        Some(path) => choose_test(&listing, path)?,
+        None => choose(&listing, folder.path, |i| held[i]),
+    };
+    let files = |chosen: Chosen| {
+        let labels = chosen.labels;
+        let label = |i: usize| labels.as_ref().and_then(|l| l.get(i).copied());
+        let paths = chosen.paths.into_iter().enumerate();
+        paths.map(|(i, path)| (path, label(i))).collect::<Vec<_>>()
+    };
+    let mut splits = vec![("train", files(train))];
+    if !test.paths.is_empty() {
+        splits.push(("test", files(test)));
+    }
+    Ok(Inventory {
+        classes: listing.classes,
+        splits,
     })
 }
 

@@ -37,9 +37,11 @@ fn looks_like_image(path: &Path) -> bool {
             .is_some_and(|e| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(e))),
         None => {
             let mut head = Vec::new();
-            File::open(path)
-                .and_then(|f| f.take(16).read_to_end(&mut head))
-                .is_ok()
+            // A pipe would be waited for.
+            path.is_file()
+                && File::open(path)
+                    .and_then(|f| f.take(16).read_to_end(&mut head))
+                    .is_ok()
                 && image::guess_format(&head).is_ok()
         }
     }

@@ -3,9 +3,11 @@
 //! - [`open`], [`probe`]: from a [`DataSource`] of the compiled program to images, or to their number.
 //! - `split`: [`Split`], the images of one split; fixed-size sets lie in memory, files are read when an image is asked for.
 //! - `mini`, `idx`, `cifar`, `stl10`, `folder`: one file format each.
+//! - [`check`]: what a source holds, image by image.
 //! - `decode`: one image file to pixels. `files`: reading with messages that say what was looked for.
 //!
 //! Invariant: the order of images, and with it every draw of a run, depends on names and contents only, never on the file system's order.
+pub mod check;
 mod cifar;
 mod decode;
 mod files;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sslc_compiler::program::Program;
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
+use std::collections::BTreeMap;
 use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
@@ -131,7 +132,8 @@ impl Checkpoint {
     pub fn write(&self, path: &Path) -> Result<(), Diagnostic> {
         let notes = serde_json::to_string(&self.notes)
             .map_err(|e| tensors::cannot_write(path, &e.to_string()))?;
-        tensors::write_with_note(path, &self.tensors, Some((KEY, notes)))
+        let notes = BTreeMap::from([(KEY.to_owned(), notes)]);
+        tensors::write_described(path, &self.tensors, &notes)
     }
 
     /// Reads a checkpoint and verifies it.

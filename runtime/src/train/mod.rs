@@ -17,6 +17,7 @@ pub mod online;
 pub mod stepper;
 mod steps;
 pub mod store;
+mod weights;
 
 use crate::collapse::Spread;
 use crate::data::Dataset;
@@ -167,7 +168,13 @@ pub fn train(
         observer.event(Event::Notice(notice));
     }
     check_labels(program, &dataset)?;
-    let mut initial = init::values(program);
+    let mut initial = match &begin {
+        // All of it is in the checkpoint, and the files that it once began with may be gone.
+        Begin::At(_) => init::values(program),
+        Begin::Anew | Begin::AtChanged(_) => init::start(program, &mut |notice| {
+            observer.event(Event::Notice(notice));
+        })?,
+    };
     let mut stepper = Stepper::new(program, target, &initial, false)?;
     if let Some(text) = stepper.kernels_text() {
         directory.add(Path::new("graph.txt"), &text)?;

@@ -4,6 +4,7 @@ use super::sample::{SampleArg, f32_in};
 use super::unary::expect_f32;
 use super::{Arity, Class, Eval, Grad, GradCtx, LOG, OpDef, Sample, ShapeError, Surface};
 use crate::core::graph::{Attrs, DType, Type, ValueId};
+use crate::onnx::Onnx;
 
 /// Operands of one type.
 pub(super) fn equal(args: &[&Type], first: usize) -> Result<(), ShapeError> {
@@ -63,6 +64,7 @@ pub static ADD: OpDef = OpDef {
     grad: Grad::Rule(|g| vec![Some(g.dy), Some(g.dy)]),
     eval: Eval::Binary(|a, b| a + b),
     lower: crate::lower::elementwise::add,
+    onnx: Onnx::Same("Add"),
     sample: || pair((-1.0, 1.0), (-1.0, 1.0)),
 };
 
@@ -81,6 +83,7 @@ pub static SUB: OpDef = OpDef {
     }),
     eval: Eval::Binary(|a, b| a - b),
     lower: crate::lower::elementwise::sub,
+    onnx: Onnx::Same("Sub"),
     sample: || pair((-1.0, 1.0), (-1.0, 1.0)),
 };
 
@@ -100,6 +103,7 @@ pub static MUL: OpDef = OpDef {
     }),
     eval: Eval::Binary(|a, b| a * b),
     lower: crate::lower::elementwise::mul,
+    onnx: Onnx::Same("Mul"),
     sample: || pair((-2.0, 2.0), (-2.0, 2.0)),
 };
 
@@ -121,6 +125,7 @@ pub static DIV: OpDef = OpDef {
     }),
     eval: Eval::Binary(|a, b| a / b),
     lower: crate::lower::elementwise::div,
+    onnx: Onnx::Same("Div"),
     sample: || pair((-2.0, 2.0), (0.5, 2.0)),
 };
 
@@ -135,6 +140,7 @@ pub static POW: OpDef = OpDef {
     grad: Grad::Rule(pow_gradient),
     eval: Eval::Binary(f64::powf),
     lower: crate::lower::elementwise::pow,
+    onnx: Onnx::Same("Pow"),
     sample: || pair((0.3, 2.0), (-2.0, 2.0)),
 };
 
@@ -173,6 +179,7 @@ pub static MAXIMUM: OpDef = OpDef {
     grad: Grad::Rule(|g| extreme_gradient(g, g.args[0], g.args[1])),
     eval: Eval::Binary(|a, b| if a < b || b.is_nan() { b } else { a }),
     lower: crate::lower::elementwise::maximum,
+    onnx: Onnx::Same("Max"),
     sample: || pair((-2.0, 2.0), (-2.0, 2.0)),
 };
 
@@ -187,6 +194,7 @@ pub static MINIMUM: OpDef = OpDef {
     grad: Grad::Rule(|g| extreme_gradient(g, g.args[1], g.args[0])),
     eval: Eval::Binary(|a, b| if b < a || b.is_nan() { b } else { a }),
     lower: crate::lower::elementwise::minimum,
+    onnx: Onnx::Same("Min"),
     sample: || pair((-2.0, 2.0), (-2.0, 2.0)),
 };
 

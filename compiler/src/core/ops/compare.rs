@@ -4,6 +4,7 @@ use super::binary::equal;
 use super::sample::{bools, f32s, i32_below};
 use super::{Arity, Class, Eval, Grad, OpDef, Sample, ShapeError, Surface};
 use crate::core::graph::{Attrs, DType, Type};
+use crate::onnx::Onnx;
 
 /// Two operands of one type to a mask.
 fn comparison(args: &[&Type], _: &Attrs) -> Result<Type, ShapeError> {
@@ -51,6 +52,7 @@ pub static EQ: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a == b)),
     lower: crate::lower::elementwise::eq,
+    onnx: Onnx::Same("Equal"),
     sample: ties,
 };
 
@@ -65,6 +67,7 @@ pub static NE: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a != b)),
     lower: crate::lower::elementwise::ne,
+    onnx: Onnx::Rule(crate::onnx::rules::not_equal),
     sample: ties,
 };
 
@@ -79,6 +82,7 @@ pub static LT: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a < b)),
     lower: crate::lower::elementwise::lt,
+    onnx: Onnx::Same("Less"),
     sample: ties,
 };
 
@@ -93,6 +97,7 @@ pub static LE: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a <= b)),
     lower: crate::lower::elementwise::le,
+    onnx: Onnx::Same("LessOrEqual"),
     sample: ties,
 };
 
@@ -107,6 +112,7 @@ pub static GT: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a > b)),
     lower: crate::lower::elementwise::gt,
+    onnx: Onnx::Same("Greater"),
     sample: ties,
 };
 
@@ -121,6 +127,7 @@ pub static GE: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a >= b)),
     lower: crate::lower::elementwise::ge,
+    onnx: Onnx::Same("GreaterOrEqual"),
     sample: ties,
 };
 
@@ -135,6 +142,7 @@ pub static NOT: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Unary(|x| f64::from(x == 0.0)),
     lower: crate::lower::elementwise::not,
+    onnx: Onnx::Same("Not"),
     sample: || vec![Sample::new(vec![bools(&[2, 5])])],
 };
 
@@ -149,6 +157,7 @@ pub static AND: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a != 0.0 && b != 0.0)),
     lower: crate::lower::elementwise::and,
+    onnx: Onnx::Same("And"),
     sample: || vec![Sample::new(vec![bools(&[3, 5]), bools(&[3, 5])])],
 };
 
@@ -163,6 +172,7 @@ pub static OR: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Binary(|a, b| f64::from(a != 0.0 || b != 0.0)),
     lower: crate::lower::elementwise::or,
+    onnx: Onnx::Same("Or"),
     sample: || vec![Sample::new(vec![bools(&[3, 5]), bools(&[3, 5])])],
 };
 
@@ -195,6 +205,7 @@ pub static SELECT: OpDef = OpDef {
     }),
     eval: Eval::Ternary(|mask, a, b| if mask != 0.0 { a } else { b }),
     lower: crate::lower::elementwise::select,
+    onnx: Onnx::Same("Where"),
     sample: || {
         vec![
             Sample::new(vec![bools(&[3, 4]), f32s(&[3, 4]), f32s(&[3, 4])]),

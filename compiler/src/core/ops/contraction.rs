@@ -8,6 +8,7 @@ use super::{
 };
 use crate::core::graph::{Attrs, DType, Type, ValueId};
 use crate::core::interp::{EvalCtx, Tensor, advance};
+use crate::onnx::Onnx;
 
 pub static MATMUL: OpDef = OpDef {
     name: "matmul",
@@ -23,6 +24,7 @@ pub static MATMUL: OpDef = OpDef {
     grad: Grad::Rule(matmul_gradient),
     eval: Eval::General(|ctx| Ok(matmul(ctx))),
     lower: crate::lower::contraction::matmul,
+    onnx: Onnx::Rule(crate::onnx::rules::matmul),
     sample: || {
         let sample = |a: &[usize], b: &[usize], ta: bool, tb: bool| {
             Sample::new(vec![f32s(a), f32s(b)])
@@ -303,6 +305,7 @@ pub static CONV2D: OpDef = OpDef {
         Ok(y)
     }),
     lower: crate::lower::contraction::conv2d,
+    onnx: Onnx::Rule(crate::onnx::rules::conv2d),
     sample: || conv_samples(|[x, w, _]| [x, w], |sample, _, _| sample),
 };
 
@@ -376,6 +379,7 @@ pub static CONV2D_INPUT_GRAD: OpDef = OpDef {
         Ok(dx)
     }),
     lower: crate::lower::contraction::conv2d_input_grad,
+    onnx: Onnx::Unsupported,
     sample: || {
         conv_samples(
             |[_, w, y]| [y, w],
@@ -422,6 +426,7 @@ pub static CONV2D_FILTER_GRAD: OpDef = OpDef {
         Ok(dw)
     }),
     lower: crate::lower::contraction::conv2d_filter_grad,
+    onnx: Onnx::Unsupported,
     sample: || {
         conv_samples(
             |[x, _, y]| [x, y],

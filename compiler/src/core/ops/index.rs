@@ -5,6 +5,7 @@ use super::unary::expect_f32;
 use super::{Arity, AttrDef, AttrKind, Class, Eval, Grad, OpDef, ShapeError, Surface, attr};
 use crate::core::graph::{DType, Type};
 use crate::core::interp::{Tensor, advance};
+use crate::onnx::Onnx;
 
 const AXIS: AttrDef = attr("axis", AttrKind::Int, "The axis the indices speak of.");
 
@@ -73,6 +74,7 @@ pub static TAKE: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::take,
+    onnx: Onnx::Rule(crate::onnx::rules::take),
     sample: || {
         vec![
             Sample::new(vec![f32s(&[5, 3]), i32_below(&[4], 5)]).attr("axis", 0usize),
@@ -130,6 +132,7 @@ pub static SCATTER_ADD: OpDef = OpDef {
         Ok(out)
     }),
     lower: crate::lower::moves::scatter_add,
+    onnx: Onnx::Unsupported,
     sample: || {
         vec![
             Sample::new(vec![f32s(&[4, 3]), i32_below(&[4], 5)])

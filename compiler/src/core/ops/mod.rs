@@ -14,6 +14,7 @@ use super::builder::Builder;
 use super::graph::{Attr, Attrs, DType, MAX_ELEMENTS, MAX_RANK, Type, ValueId};
 use super::interp::{EvalCtx, Tensor};
 use crate::lower::LowerFn;
+use crate::onnx::Onnx;
 use std::fmt;
 
 pub mod binary;
@@ -56,6 +57,8 @@ pub struct OpDef {
     pub eval: Eval,
     /// The value as nodes of a luminal graph.
     pub lower: LowerFn,
+    /// The value as ONNX says it, for exported encoders.
+    pub onnx: Onnx,
     /// Arguments and attributes to try it with: gradient checks, tests of backends.
     pub sample: fn() -> Vec<Sample>,
 }

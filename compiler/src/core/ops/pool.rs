@@ -6,6 +6,7 @@ use super::unary::expect_f32;
 use super::{Arity, AttrDef, AttrKind, Class, Eval, Grad, OpDef, ShapeError, Surface, attr};
 use crate::core::graph::{Attr, Attrs, Type};
 use crate::core::interp::{EvalCtx, Tensor};
+use crate::onnx::Onnx;
 
 const KERNEL: AttrDef = attr("kernel", AttrKind::Int, "The side of a window.");
 const STRIDE: AttrDef = attr("stride", AttrKind::Int, "The step between windows.");
@@ -122,6 +123,7 @@ pub static MAX_POOL: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::contraction::max_pool,
+    onnx: Onnx::Rule(crate::onnx::rules::max_pool),
     sample: || samples(|x, _| vec![x.to_vec()], false),
 };
 
@@ -149,6 +151,7 @@ pub static MAX_POOL_GRAD: OpDef = OpDef {
         Ok(dx)
     }),
     lower: crate::lower::contraction::max_pool_grad,
+    onnx: Onnx::Unsupported,
     sample: || samples(|x, y| vec![x.to_vec(), y.to_vec()], false),
 };
 
@@ -175,6 +178,7 @@ pub static AVG_POOL: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::contraction::avg_pool,
+    onnx: Onnx::Rule(crate::onnx::rules::avg_pool),
     sample: || samples(|x, _| vec![x.to_vec()], false),
 };
 
@@ -218,5 +222,6 @@ pub static AVG_POOL_GRAD: OpDef = OpDef {
         Ok(dx)
     }),
     lower: crate::lower::contraction::avg_pool_grad,
+    onnx: Onnx::Unsupported,
     sample: || samples(|_, y| vec![y.to_vec()], true),
 };

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::core::graph::{Attrs, DType, Type, ValueId};
 use crate::core::interp::{EvalCtx, Tensor, advance};
+use crate::onnx::Onnx;
 
 const AXES: AttrDef = attr("axes", AttrKind::Ints, "The axes reduced, ascending.");
 
@@ -70,6 +71,7 @@ pub static SUM: OpDef = OpDef {
     }),
     eval: Eval::General(|ctx| Ok(fold(ctx, 0.0, |s, x, _| s + x))),
     lower: crate::lower::moves::sum,
+    onnx: Onnx::Rule(crate::onnx::rules::sum),
     sample: samples,
 };
 
@@ -90,6 +92,7 @@ pub static MAX: OpDef = OpDef {
         ))
     }),
     lower: crate::lower::moves::max,
+    onnx: Onnx::Rule(crate::onnx::rules::max),
     sample: samples,
 };
 
@@ -110,6 +113,7 @@ pub static MIN: OpDef = OpDef {
         ))
     }),
     lower: crate::lower::moves::min,
+    onnx: Onnx::Rule(crate::onnx::rules::min),
     sample: samples,
 };
 
@@ -164,6 +168,7 @@ pub static ARGMAX: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::argmax,
+    onnx: Onnx::Rule(crate::onnx::rules::argmax),
     sample: || {
         vec![
             Sample::new(vec![f32s(&[4, 6])]).attr("axis", 1usize),
@@ -213,6 +218,7 @@ pub static VARIANCE: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::variance,
+    onnx: Onnx::Rule(crate::onnx::rules::variance),
     sample: || {
         let sample = |shape: &[usize], mean: &[usize], axes: &[usize]| {
             let mut mean = f32s(mean);

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::core::graph::{Attrs, Type, ValueId};
 use crate::core::interp::Tensor;
+use crate::onnx::Onnx;
 
 const SHAPE: AttrDef = attr("shape", AttrKind::Ints, "The shape of the result.");
 
@@ -43,6 +44,7 @@ pub static RESHAPE: OpDef = OpDef {
         })
     }),
     lower: crate::lower::moves::reshape,
+    onnx: Onnx::Rule(crate::onnx::rules::reshape),
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 6])]).attr("shape", &[3usize, 4][..]),
@@ -94,6 +96,7 @@ pub static TRANSPOSE: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::transpose,
+    onnx: Onnx::Rule(crate::onnx::rules::transpose),
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 3])]).attr("perm", &[1usize, 0][..]),
@@ -165,6 +168,7 @@ pub static BROADCAST: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::broadcast,
+    onnx: Onnx::Rule(crate::onnx::rules::broadcast),
     sample: || {
         let sample = |x: &[usize], shape: &[usize], dims: &[usize]| {
             Sample::new(vec![f32s(x)])
@@ -230,6 +234,7 @@ pub static CONCAT: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::concat,
+    onnx: Onnx::Rule(crate::onnx::rules::concat),
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 3]), f32s(&[1, 3])]).attr("axis", 0usize),
@@ -301,6 +306,7 @@ pub static SLICE: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::slice,
+    onnx: Onnx::Rule(crate::onnx::rules::slice),
     sample: || {
         let sample = |x: &[usize], start: &[usize], end: &[usize]| {
             Sample::new(vec![f32s(x)])
@@ -353,6 +359,7 @@ pub static PAD: OpDef = OpDef {
         }))
     }),
     lower: crate::lower::moves::pad,
+    onnx: Onnx::Rule(crate::onnx::rules::pad),
     sample: || {
         let sample = |x: &[usize], low: &[usize], high: &[usize]| {
             Sample::new(vec![f32s(x)])

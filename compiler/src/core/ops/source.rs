@@ -7,6 +7,7 @@ use super::{
 use crate::core::graph::{Attrs, DType, Type};
 use crate::core::interp::{EvalCtx, Tensor};
 use crate::core::rng;
+use crate::onnx::Onnx;
 
 const SHAPE: AttrDef = attr("shape", AttrKind::Ints, "The shape.");
 
@@ -40,6 +41,7 @@ pub static VIEW: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("view/{}", ctx.attrs.str("name")))),
     lower: crate::lower::moves::view,
+    onnx: Onnx::Input,
     sample: Vec::new,
 };
 
@@ -54,6 +56,7 @@ pub static LABELS: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, "labels")),
     lower: crate::lower::moves::labels,
+    onnx: Onnx::Unsupported,
     sample: Vec::new,
 };
 
@@ -75,6 +78,7 @@ pub static PARAM: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("param/{}", ctx.attrs.str("path")))),
     lower: crate::lower::moves::param,
+    onnx: Onnx::Rule(crate::onnx::rules::param),
     sample: Vec::new,
 };
 
@@ -96,6 +100,7 @@ pub static BUFFER: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("buffer/{}", ctx.attrs.str("path")))),
     lower: crate::lower::moves::buffer,
+    onnx: Onnx::Rule(crate::onnx::rules::buffer),
     sample: Vec::new,
 };
 
@@ -117,6 +122,7 @@ pub static STATE: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("state/{}", ctx.attrs.str("path")))),
     lower: crate::lower::moves::state,
+    onnx: Onnx::Unsupported,
     sample: Vec::new,
 };
 
@@ -131,6 +137,7 @@ pub static SCHEDULE: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, &format!("schedule/{}", ctx.attrs.str("name")))),
     lower: crate::lower::moves::schedule,
+    onnx: Onnx::Unsupported,
     sample: Vec::new,
 };
 
@@ -145,6 +152,7 @@ pub static STEP: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| input(ctx, "step")),
     lower: crate::lower::moves::step,
+    onnx: Onnx::Unsupported,
     sample: Vec::new,
 };
 
@@ -198,6 +206,7 @@ pub static CONSTANT: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::General(|ctx| Ok(Tensor::full(&ctx.ty.shape, ctx.attrs.float("value")))),
     lower: crate::lower::moves::constant,
+    onnx: Onnx::Rule(crate::onnx::rules::constant),
     sample: || {
         vec![
             Sample::new(vec![])
@@ -242,6 +251,7 @@ pub static IOTA: OpDef = OpDef {
         Ok(Tensor::from_fn(&ctx.ty.shape, |index| index[axis] as f64))
     }),
     lower: crate::lower::moves::iota,
+    onnx: Onnx::Rule(crate::onnx::rules::iota),
     sample: || {
         vec![
             Sample::new(vec![])
@@ -291,6 +301,7 @@ pub static UNIFORM: OpDef = OpDef {
         })
     }),
     lower: crate::lower::moves::uniform,
+    onnx: Onnx::Unsupported,
     sample: || {
         let step: SampleArg = i32_below(&[], 1000);
         vec![

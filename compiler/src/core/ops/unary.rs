@@ -8,6 +8,7 @@ use super::{
 use crate::core::bf16;
 use crate::core::graph::{Attrs, DType, Type, ValueId};
 use crate::core::special::erf;
+use crate::onnx::Onnx;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
 /// One f32 operand.
@@ -57,6 +58,7 @@ pub static NEG: OpDef = OpDef {
     grad: Grad::Rule(|g| one(g.b.neg(g.dy))),
     eval: Eval::Unary(|x| -x),
     lower: crate::lower::elementwise::neg,
+    onnx: Onnx::Same("Neg"),
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -71,6 +73,7 @@ pub static EXP: OpDef = OpDef {
     grad: Grad::Rule(|g| one(g.b.mul(g.dy, g.y))),
     eval: Eval::Unary(f64::exp),
     lower: crate::lower::elementwise::exp,
+    onnx: Onnx::Same("Exp"),
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -85,6 +88,7 @@ pub static LOG: OpDef = OpDef {
     grad: Grad::Rule(|g| one(g.b.div(g.dy, g.args[0]))),
     eval: Eval::Unary(f64::ln),
     lower: crate::lower::elementwise::log,
+    onnx: Onnx::Same("Log"),
     sample: || in_range(0.2, 3.0),
 };
 
@@ -102,6 +106,7 @@ pub static SQRT: OpDef = OpDef {
     }),
     eval: Eval::Unary(f64::sqrt),
     lower: crate::lower::elementwise::sqrt,
+    onnx: Onnx::Same("Sqrt"),
     sample: || in_range(0.2, 3.0),
 };
 
@@ -120,6 +125,7 @@ pub static SQRT_SAFE: OpDef = OpDef {
     }),
     eval: Eval::Unary(f64::sqrt),
     lower: crate::lower::elementwise::sqrt,
+    onnx: Onnx::Same("Sqrt"),
     sample: || in_range(0.2, 3.0),
 };
 
@@ -148,6 +154,7 @@ pub static ABS: OpDef = OpDef {
     }),
     eval: Eval::Unary(f64::abs),
     lower: crate::lower::elementwise::abs,
+    onnx: Onnx::Same("Abs"),
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -164,6 +171,7 @@ pub static RELU: OpDef = OpDef {
     // NaN stays NaN, unlike `f64::max`.
     eval: Eval::Unary(|x| if x < 0.0 { 0.0 } else { x }),
     lower: crate::lower::elementwise::relu,
+    onnx: Onnx::Same("Relu"),
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -192,6 +200,7 @@ pub static GELU: OpDef = OpDef {
     }),
     eval: Eval::Unary(|x| 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))),
     lower: crate::lower::elementwise::gelu,
+    onnx: Onnx::Rule(crate::onnx::rules::gelu),
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -213,6 +222,7 @@ pub static ERF: OpDef = OpDef {
     }),
     eval: Eval::Unary(erf),
     lower: crate::lower::elementwise::erf,
+    onnx: Onnx::Same("Erf"),
     sample: || in_range(-2.5, 2.5),
 };
 
@@ -233,6 +243,7 @@ pub static SIGMOID: OpDef = OpDef {
     }),
     eval: Eval::Unary(|x| 1.0 / (1.0 + (-x).exp())),
     lower: crate::lower::elementwise::sigmoid,
+    onnx: Onnx::Same("Sigmoid"),
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -253,6 +264,7 @@ pub static TANH: OpDef = OpDef {
     }),
     eval: Eval::Unary(f64::tanh),
     lower: crate::lower::elementwise::tanh,
+    onnx: Onnx::Same("Tanh"),
     sample: || in_range(-2.0, 2.0),
 };
 
@@ -276,6 +288,7 @@ pub static SOFTPLUS: OpDef = OpDef {
         }
     }),
     lower: crate::lower::elementwise::softplus,
+    onnx: Onnx::Same("Softplus"),
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -293,6 +306,7 @@ pub static SIN: OpDef = OpDef {
     }),
     eval: Eval::Unary(f64::sin),
     lower: crate::lower::elementwise::sin,
+    onnx: Onnx::Same("Sin"),
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -311,6 +325,7 @@ pub static COS: OpDef = OpDef {
     }),
     eval: Eval::Unary(f64::cos),
     lower: crate::lower::elementwise::cos,
+    onnx: Onnx::Same("Cos"),
     sample: || in_range(-3.0, 3.0),
 };
 
@@ -342,6 +357,7 @@ pub static CAST: OpDef = OpDef {
         Ok(value)
     }),
     lower: crate::lower::elementwise::cast,
+    onnx: Onnx::Rule(crate::onnx::rules::cast),
     sample: || {
         vec![
             Sample::new(vec![f32s(&[2, 3])]).attr("dtype", "f32"),
@@ -375,6 +391,7 @@ pub static TO_BF16: OpDef = OpDef {
     }),
     eval: Eval::Unary(|x| f64::from(bf16::round(x as f32))),
     lower: crate::lower::elementwise::to_bf16,
+    onnx: Onnx::Unsupported,
     sample: || {
         [true, false]
             .into_iter()
@@ -395,5 +412,6 @@ pub static STOP_GRADIENT: OpDef = OpDef {
     grad: Grad::Zero,
     eval: Eval::Unary(|x| x),
     lower: crate::lower::elementwise::identity,
+    onnx: Onnx::Rule(crate::onnx::rules::pass),
     sample: || in_range(-1.0, 1.0),
 };
