@@ -72,7 +72,7 @@ impl Case {
         Trained {
             program: &self.program,
             values: &self.values,
-            steps: 7,
+            steps: Some(7),
         }
     }
 

@@ -232,7 +232,7 @@ fn split_report(name: &'static str, seen: &[Seen], classes: &[String]) -> SplitR
             images,
         })
         .collect();
-    frequent.sort_by(|a, b| b.images.cmp(&a.images));
+    frequent.sort_by_key(|b| std::cmp::Reverse(b.images));
     frequent.truncate(SIZES);
     SplitReport {
         name,

@@ -282,7 +282,7 @@ fn a_file_that_may_not_be_read_is_damaged() {
     put(&path.join("a.png"), 1);
     let closed = path.join("b.png");
     put(&closed, 2);
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     let set = read(&path, PLAIN).unwrap();
     // Who may read everything, may read this.
     if fs::read(&closed).is_ok() {
