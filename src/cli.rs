@@ -60,6 +60,13 @@ pub enum SplitName {
     Test,
 }
 
+fn part(text: &str) -> Result<f64, String> {
+    match positive(text) {
+        Ok(v) if v <= 1.0 => Ok(v),
+        _ => Err("it is a number above 0 and at most 1".to_owned()),
+    }
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v > 0.0 && v.is_finite() => Ok(v),
@@ -155,7 +162,10 @@ pub enum Command {
         /// Passes over the features that a linear classifier is trained for
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         epochs: u32,
-        /// Seeds of the linear classifier: 0 to N − 1
+        /// Fine-tune the encoder with this part of the labels as well; may be given again: --finetune 0.01 --finetune 1
+        #[arg(long, value_name = "PART", value_parser = part)]
+        finetune: Vec<f64>,
+        /// Seeds of the linear classifier and of fine-tuning: 0 to N − 1
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
         seeds: u32,
         /// Which weights

@@ -96,9 +96,21 @@ pub fn compile_with(
     overrides: &[(String, String)],
     train_len: &dyn Fn(&DataSource) -> Option<usize>,
 ) -> Result<Compilation, Failure> {
+    compile_text(spec, read_text(spec)?, overrides, train_len)
+}
+
+/// [`compile_with`], of a text in the place of the file.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_text(
+    spec: &Path,
+    text: String,
+    overrides: &[(String, String)],
+    train_len: &dyn Fn(&DataSource) -> Option<usize>,
+) -> Result<Compilation, Failure> {
     let mut sources = Sources::default();
     let name = spec.display().to_string();
-    let text = read_text(spec)?;
     let entry = sources.add(&name, text);
     let mut loader = FileLoader::new(spec, &name)?;
     let options = Options {

@@ -126,6 +126,22 @@ pub fn sweep(train: &Features, epochs: usize, seed: u64) -> (Classifier, f64) {
 }
 
 impl Classifier {
+    /// From the weights [classes, dim] and the bias [classes] of a linear layer on features as they are.
+    pub fn of(layer: &[f32], bias: Vec<f32>) -> Classifier {
+        let dim = layer.len() / bias.len().max(1);
+        let weights = (0..dim)
+            .flat_map(|d| layer.iter().skip(d).step_by(dim))
+            .copied()
+            .collect();
+        Classifier {
+            classes: bias.len(),
+            mean: vec![0.0; dim],
+            scale: vec![1.0; dim],
+            weights,
+            bias,
+        }
+    }
+
     /// The likeliest class of each row; the lowest of equally likely ones.
     pub fn predict(&self, features: &Features) -> Vec<u32> {
         let all: Vec<u32> = (0..features.labels.len() as u32).collect();

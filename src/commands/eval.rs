@@ -1,5 +1,6 @@
 //! `sslc eval`: how good the features of a run are, by neighbours and by a linear classifier.
 
+use super::finetune::{RATE, Tuned, tune};
 use crate::cli::Global;
 use crate::compile::{Failure, json};
 use crate::report::{Reporter, print};
@@ -21,6 +22,8 @@ pub struct Request<'a> {
     pub k: Option<usize>,
     pub temperature: Option<f64>,
     pub epochs: usize,
+    /// Parts of the labels to fine-tune with.
+    pub finetune: &'a [f64],
     pub seeds: u64,
     pub which: Which,
     /// In place of `eval.json` in the run directory.
@@ -42,6 +45,8 @@ struct Report {
     classes: Vec<String>,
     knn: KnnReport,
     linear: LinearReport,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    finetune: Vec<FinetuneReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,6 +64,19 @@ struct LinearReport {
     learning_rates: Vec<f64>,
     held_out: f64,
     seeds: Vec<SeedReport>,
+    #[serde(flatten)]
+    result: Judged,
+}
+
+#[derive(Debug, Serialize)]
+struct FinetuneReport {
+    /// Of the labels.
+    part: f64,
+    images: usize,
+    batch: usize,
+    steps: usize,
+    learning_rate: f64,
+    seeds: Vec<f64>,
     #[serde(flatten)]
     result: Judged,
 }
@@ -120,6 +138,16 @@ pub fn run(
             .unwrap_or(0.1),
         every: None,
     };
+    let mut finetune = Vec::new();
+    for part in request.finetune {
+        let mut tuned = Vec::new();
+        for seed in 0..request.seeds {
+            let images = (&train, &test);
+            let what = (*part, seed);
+            tuned.push(tune(&run, &weights, images, classes.len(), what, &target)?);
+        }
+        finetune.push(by_finetuning(*part, &tuned, &queries, classes.len()));
+    }
     let network = &program.networks[program.encode.network].name;
     let report = Report {
         run: run.path.clone(),
@@ -129,6 +157,7 @@ pub fn run(
         test_images: queries.labels.len(),
         knn: by_neighbours(&bank, &queries, &settings, classes.len()),
         linear: by_classifier(&bank, &queries, request, classes.len()),
+        finetune,
         classes,
     };
     print(&text(&report, network));
@@ -185,11 +214,7 @@ fn by_classifier(
         }
     }
     let all: Vec<f64> = seeds.iter().map(|s| s.accuracy).collect();
-    let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
-    let interval = match all.len() {
-        0 | 1 => wilson(mean, queries.labels.len()),
-        _ => over_seeds(&all, mean),
-    };
+    let (mean, interval) = judge(&all, queries.labels.len());
     LinearReport {
         epochs: request.epochs,
         batch: BATCH,
@@ -202,6 +227,39 @@ fn by_classifier(
             confusion: first,
         },
     }
+}
+
+fn by_finetuning(part: f64, tuned: &[Tuned], queries: &Features, classes: usize) -> FinetuneReport {
+    let labels = &queries.labels;
+    let seeds: Vec<f64> = tuned
+        .iter()
+        .map(|t| accuracy(&t.predicted, labels))
+        .collect();
+    let (mean, interval) = judge(&seeds, labels.len());
+    let first = tuned.first();
+    FinetuneReport {
+        part,
+        images: first.map_or(0, |t| t.images),
+        batch: first.map_or(0, |t| t.batch),
+        steps: first.map_or(0, |t| t.steps),
+        learning_rate: RATE,
+        seeds,
+        result: Judged {
+            accuracy: mean,
+            interval,
+            confusion: confusion(first.map_or(&[], |t| &t.predicted), labels, classes),
+        },
+    }
+}
+
+/// The mean over seeds, and its interval.
+fn judge(all: &[f64], images: usize) -> (f64, (f64, f64)) {
+    let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
+    let interval = match all.len() {
+        0 | 1 => wilson(mean, images),
+        _ => over_seeds(all, mean),
+    };
+    (mean, interval)
 }
 
 fn confusion(predicted: &[u32], labels: &[u32], classes: usize) -> Vec<Vec<u64>> {
@@ -283,6 +341,24 @@ fn text(report: &Report, network: &str) -> String {
         n => format!("by {n} seeds"),
     };
     out.push_str(&judged(&linear.result, &how));
+    for tuned in &report.finetune {
+        let seeds: Vec<String> = tuned
+            .seeds
+            .iter()
+            .map(|a| format!("{:.2} %", 100.0 * a))
+            .collect();
+        out.push_str(&format!(
+            "\nfine-tuning with {} % of the labels: {} images, {} steps of {}, encoder and a linear layer, crops and flips, \
+             SGD with momentum 0.9, learning rate {} and a cosine\n  seeds: {}\n{}",
+            100.0 * tuned.part,
+            tuned.images,
+            tuned.steps,
+            tuned.batch,
+            tuned.learning_rate,
+            seeds.join(", "),
+            judged(&tuned.result, &how)
+        ));
+    }
     out.push_str("\nwhat the linear classifier takes each class for\n");
     out.push_str(&table(&linear.result.confusion, &report.classes));
     out

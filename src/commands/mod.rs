@@ -10,6 +10,7 @@ mod embed;
 mod eval;
 mod export;
 mod fetch;
+mod finetune;
 mod fmt;
 mod new;
 mod report;
@@ -61,6 +62,7 @@ pub fn execute(cli: &Cli) -> u8 {
             k,
             temperature,
             epochs,
+            finetune,
             seeds,
             checkpoint,
             json,
@@ -69,6 +71,7 @@ pub fn execute(cli: &Cli) -> u8 {
                 k: k.map(|k| k as usize),
                 temperature: *temperature,
                 epochs: *epochs as usize,
+                finetune,
                 seeds: u64::from(*seeds),
                 which: *checkpoint,
                 json: json.as_deref(),

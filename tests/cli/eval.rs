@@ -144,3 +144,54 @@ fn what_cannot_be_evaluated_is_told() {
     fs::write(&spec, loose).unwrap();
     sslc.run(&["eval", "out"]).fails(3, &["E0678", "holdout"]);
 }
+
+/// The encoder is made of what stands elsewhere in the spec, under names that other items use in their own way.
+#[test]
+fn a_part_of_the_labels_tunes_the_encoder() {
+    let text = TINY
+        .replace("resnet18(stem: \"cifar\", width: 2)", "body(width)")
+        .replace("encoder ", "param width = 2\nlet stem = \"cifar\"\nmodule body(w) { net = resnet18(stem: stem, width: w); forward(x) = net(x) }\nencoder ")
+        .replace("loss =", "let z = mean(g(f(x1)))\nwatch w = z * 2\nloss =");
+    let sslc = Sslc::with("a.ssl", text);
+    sslc.run(&[
+        "run",
+        "a.ssl",
+        "--out",
+        "out",
+        "--set",
+        "width=3",
+        "--set",
+        "train.steps=2",
+    ])
+    .succeeds();
+    let args = [
+        "eval",
+        "out",
+        "--epochs",
+        "1",
+        "--finetune",
+        "0.01",
+        "--finetune",
+        "0.05",
+    ];
+    let run = sslc.run(&args);
+    assert!(
+        run.succeeds().contains("with 1 % of the labels: 50 images"),
+        "{}",
+        run.stdout
+    );
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(sslc.path().join(name)).unwrap()).unwrap()
+    };
+    let report = read("out/eval.json");
+    assert_eq!(report["finetune"][1]["images"], 250);
+    for tuned in report["finetune"].as_array().unwrap() {
+        assert!(tuned["accuracy"].as_f64().unwrap() > 0.2, "{tuned}");
+    }
+    let mut again = args.to_vec();
+    again.extend(["--threads", "1", "--json", "mine.json"]);
+    sslc.run(&again).succeeds();
+    assert_eq!(read("mine.json"), report);
+    sslc.run(&["eval", "out", "--finetune", "2"])
+        .fails(2, &["at most 1"]);
+}

@@ -27,8 +27,17 @@ const CHUNK: usize = 4;
 pub enum Order {
     /// A new random order each epoch, keyed by (seed, epoch); epoch after epoch without end.
     Shuffled,
+    /// As [`Order::Shuffled`], of these images alone.
+    ShuffledOf(Vec<usize>),
     /// These images once, in this order, with the draws of epoch 0.
     Once(Vec<usize>),
+}
+
+impl Order {
+    /// Whether epoch follows on epoch.
+    fn is_endless(&self) -> bool {
+        !matches!(self, Order::Once(_))
+    }
 }
 
 /// What a loader delivers.
@@ -91,10 +100,10 @@ impl Loader {
     pub fn start(split: Arc<Split>, batches: Batches) -> Result<Loader, Diagnostic> {
         let images = match &batches.order {
             Order::Shuffled => split.len(),
-            Order::Once(images) => images.len(),
+            Order::ShuffledOf(images) | Order::Once(images) => images.len(),
         };
         let per_epoch = Batches::per_epoch(images, batches.batch, batches.drop_last);
-        if batches.batch == 0 || (per_epoch == 0 && batches.order == Order::Shuffled) {
+        if batches.batch == 0 || (per_epoch == 0 && batches.order.is_endless()) {
             return Err(batch_too_large(batches.batch, images));
         }
         let pool = ThreadPoolBuilder::new()
@@ -229,19 +238,20 @@ impl Maker {
         }
         self.order.clear();
         match &self.batches.order {
-            Order::Shuffled => {
-                self.order.extend(0..self.split.len() as u32);
-                Stream::new(self.batches.seed, Domain::Shuffle, epoch, 0, 0)
-                    .shuffle(&mut self.order);
+            Order::Shuffled => self.order.extend(0..self.split.len() as u32),
+            Order::ShuffledOf(images) | Order::Once(images) => {
+                self.order.extend(images.iter().map(|i| *i as u32));
             }
-            Order::Once(images) => self.order.extend(images.iter().map(|i| *i as u32)),
+        }
+        if self.batches.order.is_endless() {
+            Stream::new(self.batches.seed, Domain::Shuffle, epoch, 0, 0).shuffle(&mut self.order);
         }
         self.ordered_epoch = Some(epoch);
     }
 
     /// Batch `number`; `None` after the last.
     fn make(&mut self, number: u64) -> Result<Option<Batch>, Diagnostic> {
-        let endless = self.batches.order == Order::Shuffled;
+        let endless = self.batches.order.is_endless();
         if self.per_epoch == 0 || (!endless && number >= self.per_epoch) {
             return Ok(None);
         }
