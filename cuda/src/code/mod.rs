@@ -1,0 +1,55 @@
+//! CUDA C of a kernel program.
+//!
+//! Each kernel of the program becomes one launch or a few, in order. A launch names a function; kernels of one shape share it,
+//! as buffers are arguments. A function is a text of its own that compiles with [`PRELUDE`] before it.
+//!
+//! Functions are compiled with `--fmad=false`, so that a loop has the same bits wherever its code stands; contractions
+//! ask for fused multiply-adds by name.
+use sslc_compiler::kernels::ir::BufferId;
+
+/// What every function may use: loads and stores of bf16, reductions over a warp and over a block.
+pub const PRELUDE: &str = include_str!("prelude.cu");
+
+/// A program's functions and launches.
+#[derive(Clone, Debug, Default)]
+pub struct Code {
+    pub functions: Vec<Function>,
+    /// In the order they run.
+    pub launches: Vec<Launch>,
+    /// Words of 4 bytes that launches may use between two of one kernel.
+    pub scratch_words: usize,
+}
+
+/// One `extern "C" __global__` function.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Function {
+    /// Its name in C: what the first kernel that uses it computes.
+    pub name: String,
+    /// Its definition, without [`PRELUDE`].
+    pub source: String,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+}
+
+/// One launch of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The kernel of the program that it belongs to.
+    pub kernel: usize,
+    /// An index into [`Code::functions`].
+    pub function: usize,
+    pub arguments: Vec<Argument>,
+    /// Blocks of the grid.
+    pub grid: [u32; 3],
+}
+
+/// A pointer given to a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// A buffer's first element.
+    Buffer(BufferId),
+    /// A place in the scratch, in words of 4 bytes.
+    Scratch(usize),
+}
