@@ -5,6 +5,11 @@
 //!
 //! Functions are compiled with `--fmad=false`, so that a loop has the same bits wherever its code stands; contractions
 //! ask for fused multiply-adds by name.
+//!
+//! - [`body`]: a loop body at one point, as statements. [`writer`]: indented text.
+pub mod body;
+pub mod writer;
+
 use sslc_compiler::kernels::ir::BufferId;
 
 /// What every function may use: loads and stores of bf16, reductions over a warp and over a block.
@@ -36,7 +41,7 @@ pub struct Function {
 /// One launch of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// The kernel of the program that it belongs to.
+    /// The kernel of the program that it belongs to: of several that share the launch, the first. The others have none.
     pub kernel: usize,
     /// An index into [`Code::functions`].
     pub function: usize,
@@ -45,11 +50,14 @@ pub struct Launch {
     pub grid: [u32; 3],
 }
 
-/// A pointer given to a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is given to a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// A buffer's first element.
+    /// A pointer to a buffer's first element.
     Buffer(BufferId),
-    /// A place in the scratch, in words of 4 bytes.
+    /// A pointer into the scratch, at a place in words of 4 bytes.
     Scratch(usize),
+    /// One argument: the pointers to these buffers' first elements one after the other, as a `struct` passed by value that
+    /// has an array of pointers. At most 480.
+    Table(Vec<BufferId>),
 }
