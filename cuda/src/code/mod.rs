@@ -6,9 +6,24 @@
 //! Functions are compiled with `--fmad=false`, so that a loop has the same bits wherever its code stands; contractions
 //! ask for fused multiply-adds by name.
 //!
+//! - [`generate`]: all kernels, with equal functions once. [`draft`]: launches before their functions have names.
 //! - [`body`]: a loop body at one point, as statements. [`writer`]: indented text.
+//! - [`loops`]: loop kernels. [`canon`] simplifies them; [`lanes`] evaluates points, four at a time where memory allows it;
+//!   [`stores`]: those that only store, [`reduce`]: those that combine.
+//! - [`indexed`]: indexed kernels. [`pooling`]: windows over images.
 pub mod body;
+mod canon;
+pub mod draft;
+mod generate;
+mod indexed;
+mod lanes;
+mod loops;
+mod pooling;
+mod reduce;
+mod stores;
 pub mod writer;
+
+pub use generate::{Unsupported, generate};
 
 use sslc_compiler::kernels::ir::BufferId;
 

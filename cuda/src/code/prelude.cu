@@ -106,19 +106,78 @@ __device__ __forceinline__ Accumulator across_warp(Accumulator mine) {
     return mine;
 }
 
-// All of a block's accumulators, in its first thread; `shared` has room for one of each warp. Every thread of the block calls
-// it. Before `shared` is used again the block must meet.
+// All of a block's accumulators, in its first thread. `shared` has room for one of each warp and may be in use from before. Every
+// thread of the block calls it.
 template <int THREADS, typename Accumulator>
-__device__ __forceinline__ Accumulator across_block(Accumulator mine, Accumulator* shared) {
+__device__ __forceinline__ Accumulator across_block(Accumulator mine, void* shared) {
+    Accumulator* const all = (Accumulator*)shared;
     mine = across_warp(mine);
+    __syncthreads();
     if (threadIdx.x % 32 == 0) {
-        shared[threadIdx.x / 32] = mine;
+        all[threadIdx.x / 32] = mine;
     }
     __syncthreads();
     if (threadIdx.x == 0) {
         for (int warp = 1; warp < THREADS / 32; warp++) {
-            mine.merge(shared[warp]);
+            mine.merge(all[warp]);
         }
     }
     return mine;
+}
+
+// A block of COLUMNS times LANES threads, the columns side by side: the accumulators of a column's lanes in its first. LANES is a
+// power of two. `shared` has room for WIDTH of each thread and may be in use from before. Every thread of the block calls it.
+template <int COLUMNS, int LANES, int WIDTH, typename Accumulator>
+__device__ __forceinline__ void across_lanes(Accumulator (&mine)[WIDTH], void* shared) {
+    Accumulator* const all = (Accumulator*)shared;
+    const int lane = threadIdx.x / COLUMNS;
+    __syncthreads();
+    #pragma unroll
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        if (lane >= half && lane < 2 * half) {
+            #pragma unroll
+            for (int i = 0; i < WIDTH; i++) {
+                all[i * COLUMNS * LANES + threadIdx.x] = mine[i];
+            }
+        }
+        __syncthreads();
+        if (lane < half) {
+            #pragma unroll
+            for (int i = 0; i < WIDTH; i++) {
+                mine[i].merge(all[i * COLUMNS * LANES + threadIdx.x + half * COLUMNS]);
+            }
+        }
+    }
+}
+
+// An index from data, kept inside an axis: NaN and negative numbers are 0, large ones the last place.
+__device__ __forceinline__ long long nearest_place(float index, long long size) {
+    if (!(index > 0.0f)) {
+        return 0;
+    }
+    return index < 9.0e18f && (long long)index < size ? (long long)index : size - 1;
+}
+
+// Whether a value wins a maximum over one that stands after it, and over one that stands before it: the first of equals wins, and
+// the first NaN.
+__device__ __forceinline__ bool beats_later(float x, float later) { return !(later > x) && !(later != later && x == x); }
+__device__ __forceinline__ bool beats_earlier(float x, float earlier) { return x > earlier || (x != x && earlier == earlier); }
+
+// The first word of Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), of a counter of four
+// words and a key of two.
+__device__ __forceinline__ unsigned philox(unsigned c0, unsigned c1, unsigned c2, unsigned c3, unsigned k0, unsigned k1) {
+    #pragma unroll
+    for (int round = 0; round < 10; round++) {
+        const unsigned low0 = 0xd2511f53u * c0;
+        const unsigned low1 = 0xcd9e8d57u * c2;
+        const unsigned high0 = __umulhi(0xd2511f53u, c0);
+        const unsigned high1 = __umulhi(0xcd9e8d57u, c2);
+        c0 = high1 ^ c1 ^ k0;
+        c1 = low1;
+        c2 = high0 ^ c3 ^ k1;
+        c3 = low0;
+        k0 += 0x9e3779b9u;
+        k1 += 0xbb67ae85u;
+    }
+    return c0;
 }

@@ -34,6 +34,11 @@ impl Writer {
         self.depth += 1;
     }
 
+    /// Deeper from here.
+    pub fn indent(&mut self) {
+        self.depth += 1;
+    }
+
     /// The end of the block opened last.
     pub fn close(&mut self) {
         self.depth = self.depth.saturating_sub(1);
