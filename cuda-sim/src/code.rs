@@ -74,6 +74,9 @@ pub enum Int3 {
     BfeS,
     SadU,
     SadS,
+    /// Two halves of the first times the lower two bytes of the second, or the upper two, added to the third.
+    Dot2Low,
+    Dot2High,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -211,6 +211,14 @@ impl Decoder<'_> {
                     bytes,
                 )
             }
+            ("dp2a", [half @ ("lo" | "hi"), "u32"]) if last == "u32" => {
+                let op = if *half == "lo" {
+                    Int3::Dot2Low
+                } else {
+                    Int3::Dot2High
+                };
+                self.plain(frame, i, Op::T32(op), 4)
+            }
             ("bfe", []) if bytes > 2 => {
                 let op = if signed { Int3::BfeS } else { Int3::BfeU };
                 self.sized(

@@ -27,11 +27,9 @@ impl Origin {
 pub fn find(kernel: &mut Kernel) {
     let mut origins = vec![Origin::Number; kernel.rows as usize];
     let of = |origins: &[Origin], row: u32| {
-        if row & CONSTANT != 0 {
-            Origin::Number
-        } else {
-            origins[row as usize]
-        }
+        // Not every operation has a row there.
+        let known = origins.get(row as usize).copied();
+        known.unwrap_or(Origin::Number)
     };
     loop {
         let mut changed = false;

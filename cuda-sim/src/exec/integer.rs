@@ -73,6 +73,15 @@ macro_rules! integers {
                 Int3::MadHighS => $two(Int2::MulHighS, a, b, 0).wrapping_add(c),
                 Int3::SadU => a.abs_diff(b).wrapping_add(c),
                 Int3::SadS => (a as $s).abs_diff(b as $s).wrapping_add(c),
+                Int3::Dot2Low | Int3::Dot2High => {
+                    let (a, b) = (
+                        a as u64,
+                        b as u64 >> if op == Int3::Dot2High { 16 } else { 0 },
+                    );
+                    let low = (a & 0xffff) * (b & 0xff);
+                    let high = (a >> 16 & 0xffff) * (b >> 8 & 0xff);
+                    ((low + high) as $u).wrapping_add(c)
+                }
                 Int3::BfeU | Int3::BfeS => {
                     let (position, length) = (b_low & 0xff, (c_low & 0xff).min(BITS));
                     if length == 0 {
@@ -199,6 +208,9 @@ mod tests {
 
     #[test]
     fn fields_of_bits_come_out_with_their_sign() {
+        let dot = |op| three32(op, 0x0003_0002, 0x0706_0504, 1, 0, 0);
+        assert_eq!(dot(Int3::Dot2Low), 2 * 4 + 3 * 5 + 1);
+        assert_eq!(dot(Int3::Dot2High), 2 * 6 + 3 * 7 + 1);
         assert_eq!(three32(Int3::BfeU, 0xabcd_1234, 0, 0, 8, 8), 0x12);
         assert_eq!(three32(Int3::BfeS, 0x0000_f000, 0, 0, 12, 4), 0xffff_ffff);
         assert_eq!(insert32(0xff, 0, 4, 4), 0xf0);

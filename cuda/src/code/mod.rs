@@ -6,7 +6,8 @@
 //! Functions are compiled with `--fmad=false`, so that a loop has the same bits wherever its code stands; contractions
 //! ask for fused multiply-adds by name.
 //!
-//! - [`generate`]: all kernels, with equal functions once. [`draft`]: launches before their functions have names.
+//! - [`generate`]: all kernels, with equal functions once. [`draft`]: launches before their functions have names. [`text`]: the stage
+//!   `cuda`.
 //! - [`body`]: a loop body at one point, as statements. [`writer`]: indented text.
 //! - [`loops`]: loop kernels. [`canon`] simplifies them; [`lanes`] evaluates points, four at a time where memory allows it;
 //!   [`stores`]: those that only store, [`reduce`]: those that combine.
@@ -21,6 +22,7 @@ mod loops;
 mod pooling;
 mod reduce;
 mod stores;
+pub mod text;
 pub mod writer;
 
 pub use generate::{Unsupported, generate};
