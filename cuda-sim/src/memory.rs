@@ -164,7 +164,8 @@ impl Memory {
     }
 
     /// Says of an access of the running operation by the host's copies that it happens; refuses what is out of bounds or races.
-    fn touch(&mut self, address: u64, bytes: u64, write: bool) -> Result<(), String> {
+    /// `fills`: the bytes count as written afterwards.
+    fn touch(&mut self, address: u64, bytes: u64, write: bool, fills: bool) -> Result<(), String> {
         if bytes == 0 {
             return Ok(());
         }
@@ -209,10 +210,15 @@ impl Memory {
             &mut allocation.reads
         };
         records[words].fill(new);
-        if write {
+        if fills {
             allocation.state[first..first + bytes as usize].fill(1);
         }
         Ok(())
+    }
+
+    /// The running operation takes a range for itself: everything that used it must come before.
+    pub fn claim(&mut self, address: u64, bytes: u64) -> Result<(), String> {
+        self.touch(address, bytes, true, false)
     }
 
     fn bytes(&mut self, address: u64, bytes: usize) -> &mut [u8] {
@@ -226,7 +232,7 @@ impl Memory {
     }
 
     pub fn write(&mut self, address: u64, from: &[u8]) -> Result<(), String> {
-        self.touch(address, from.len() as u64, true)?;
+        self.touch(address, from.len() as u64, true, true)?;
         if !from.is_empty() {
             self.bytes(address, from.len()).copy_from_slice(from);
         }
@@ -235,7 +241,7 @@ impl Memory {
 
     /// Bytes that nothing wrote come out as [`POISON`].
     pub fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), String> {
-        self.touch(address, to.len() as u64, false)?;
+        self.touch(address, to.len() as u64, false, false)?;
         if let Some(allocation) = self.find(address) {
             let first = (address - allocation.address) as usize;
             for (to, at) in to.iter_mut().zip(first..) {
@@ -250,12 +256,12 @@ impl Memory {
     }
 
     pub fn copy(&mut self, from: u64, to: u64, bytes: usize) -> Result<(), String> {
-        self.touch(from, bytes as u64, false)?;
+        self.touch(from, bytes as u64, false, false)?;
         let state = match self.find(from) {
             Some(a) if bytes > 0 => a.state[(from - a.address) as usize..][..bytes].to_vec(),
             _ => return Ok(()),
         };
-        self.touch(to, bytes as u64, true)?;
+        self.touch(to, bytes as u64, true, false)?;
         let data = self.bytes(from, bytes).to_vec();
         self.bytes(to, bytes).copy_from_slice(&data);
         if let Some(allocation) = self.find_mut(to) {
@@ -268,7 +274,7 @@ impl Memory {
     /// Fills with a pattern of 1, 2 or 4 bytes.
     pub fn fill(&mut self, address: u64, pattern: &[u8], count: usize) -> Result<(), String> {
         let bytes = pattern.len() * count;
-        self.touch(address, bytes as u64, true)?;
+        self.touch(address, bytes as u64, true, true)?;
         if bytes > 0 {
             for chunk in self.bytes(address, bytes).chunks_exact_mut(pattern.len()) {
                 chunk.copy_from_slice(pattern);

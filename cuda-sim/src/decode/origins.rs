@@ -26,11 +26,8 @@ impl Origin {
 /// Writes the origin of every address into its instruction.
 pub fn find(kernel: &mut Kernel) {
     let mut origins = vec![Origin::Number; kernel.rows as usize];
-    let of = |origins: &[Origin], row: u32| {
-        // Not every operation has a row there.
-        let known = origins.get(row as usize).copied();
-        known.unwrap_or(Origin::Number)
-    };
+    // Constants are beyond the registers.
+    let of = |origins: &[Origin], row: u32| origins.get(row as usize).copied().unwrap_or(Origin::Number);
     loop {
         let mut changed = false;
         for inst in &kernel.code {
