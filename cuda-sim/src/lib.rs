@@ -65,7 +65,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file that cargo makes of this crate beside the tests that depend on it.
-const BUILT: &str = if cfg!(target_os = "macos") { "libsslc_cuda_sim.dylib" } else { "libsslc_cuda_sim.so" };
+const BUILT: &str = if cfg!(target_os = "macos") {
+    "libsslc_cuda_sim.dylib"
+} else {
+    "libsslc_cuda_sim.so"
+};
 
 /// A folder that holds the simulated driver under the names that programs look for. For tests: it is found from the place of the
 /// running executable. It has a name of its own otherwise, so that no program takes it for a driver by accident.

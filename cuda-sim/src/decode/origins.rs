@@ -27,7 +27,8 @@ impl Origin {
 pub fn find(kernel: &mut Kernel) {
     let mut origins = vec![Origin::Number; kernel.rows as usize];
     // Constants are beyond the registers.
-    let of = |origins: &[Origin], row: u32| origins.get(row as usize).copied().unwrap_or(Origin::Number);
+    let of =
+        |origins: &[Origin], row: u32| origins.get(row as usize).copied().unwrap_or(Origin::Number);
     loop {
         let mut changed = false;
         for inst in &kernel.code {

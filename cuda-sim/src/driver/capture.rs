@@ -25,14 +25,18 @@ impl Driver {
     /// Calls that may wait or allocate spoil captures.
     pub fn refuse_while_capturing(&mut self) -> Outcome {
         let thread = std::thread::current().id();
-        let forbids = |c: &&mut Capture| c.mode == MODE_GLOBAL || c.mode == MODE_THREAD && c.thread == thread;
+        let forbids =
+            |c: &&mut Capture| c.mode == MODE_GLOBAL || c.mode == MODE_THREAD && c.thread == thread;
         let mut found = false;
         for capture in self.captures.values_mut().filter(|c| forbids(c)) {
             capture.invalid = true;
             found = true;
         }
         match found {
-            true => Err(self.say(status::STREAM_CAPTURE_UNSUPPORTED, "a call that is not allowed while a stream captures")),
+            true => Err(self.say(
+                status::STREAM_CAPTURE_UNSUPPORTED,
+                "a call that is not allowed while a stream captures",
+            )),
             false => Ok(()),
         }
     }
@@ -42,7 +46,11 @@ impl Driver {
         if stream != 0 {
             return Ok(());
         }
-        let found = self.streams.iter().filter(|s| s.blocking).find_map(|s| s.capture);
+        let found = self
+            .streams
+            .iter()
+            .filter(|s| s.blocking)
+            .find_map(|s| s.capture);
         match found.and_then(|id| self.captures.get_mut(&id)) {
             Some(capture) => {
                 capture.invalid = true;
@@ -54,13 +62,18 @@ impl Driver {
 
     /// The capture that a stream takes part in can no longer end well.
     pub fn spoil(&mut self, stream: usize) {
-        if let Some(capture) = self.streams[stream].capture.and_then(|id| self.captures.get_mut(&id)) {
+        if let Some(capture) = self.streams[stream]
+            .capture
+            .and_then(|id| self.captures.get_mut(&id))
+        {
             capture.invalid = true;
         }
     }
 
     fn capture_of(&mut self, stream: usize) -> Result<&mut Capture, Status> {
-        let capture = self.streams[stream].capture.and_then(|id| self.captures.get_mut(&id));
+        let capture = self.streams[stream]
+            .capture
+            .and_then(|id| self.captures.get_mut(&id));
         match capture {
             Some(capture) if capture.invalid => Err(status::STREAM_CAPTURE_INVALIDATED),
             Some(capture) => Ok(capture),
@@ -71,14 +84,23 @@ impl Driver {
     pub fn capture_work(&mut self, stream: usize, work: Work) -> Outcome {
         let capture = self.capture_of(stream)?;
         let after = capture.tails.get(&stream).cloned().unwrap_or_default();
-        capture.nodes.push(Node { work, after, stream });
+        capture.nodes.push(Node {
+            work,
+            after,
+            stream,
+        });
         capture.tails.insert(stream, vec![capture.nodes.len() - 1]);
         Ok(())
     }
 
     pub fn capture_record(&mut self, stream: usize, event: u64) -> Outcome {
         let id = self.streams[stream].capture.unwrap_or_default();
-        let tails = self.capture_of(stream)?.tails.get(&stream).cloned().unwrap_or_default();
+        let tails = self
+            .capture_of(stream)?
+            .tails
+            .get(&stream)
+            .cloned()
+            .unwrap_or_default();
         if let Some(event) = self.events.get_mut(&event) {
             event.captured = Some((id, tails));
         }
@@ -117,10 +139,16 @@ impl Driver {
         for stream in self.streams.iter_mut().filter(|s| s.capture == Some(id)) {
             stream.capture = None;
         }
-        for event in self.events.values_mut().filter(|e| e.captured.as_ref().is_some_and(|c| c.0 == id)) {
+        for event in self
+            .events
+            .values_mut()
+            .filter(|e| e.captured.as_ref().is_some_and(|c| c.0 == id))
+        {
             event.captured = None;
         }
-        let Some(capture) = self.captures.remove(&id) else { return Err(status::ILLEGAL_STATE) };
+        let Some(capture) = self.captures.remove(&id) else {
+            return Err(status::ILLEGAL_STATE);
+        };
         if capture.invalid {
             return Err(status::STREAM_CAPTURE_INVALIDATED);
         }
@@ -136,7 +164,15 @@ impl Driver {
             return Err(status::STREAM_CAPTURE_UNJOINED);
         }
         let handle = self.handle();
-        self.graphs.insert(handle, Graph { nodes: capture.nodes, ends, origin: stream, branches: BTreeMap::new() });
+        self.graphs.insert(
+            handle,
+            Graph {
+                nodes: capture.nodes,
+                ends,
+                origin: stream,
+                branches: BTreeMap::new(),
+            },
+        );
         Ok(handle)
     }
 }
@@ -154,7 +190,17 @@ pub extern "C" fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) -> Status {
         let id = driver.handle();
         let thread = std::thread::current().id();
         let (nodes, tails) = (Vec::new(), BTreeMap::from([(stream, Vec::new())]));
-        driver.captures.insert(id, Capture { origin: stream, mode, thread, nodes, tails, invalid: false });
+        driver.captures.insert(
+            id,
+            Capture {
+                origin: stream,
+                mode,
+                thread,
+                nodes,
+                tails,
+                invalid: false,
+            },
+        );
         driver.streams[stream].capture = Some(id);
         Ok(())
     })
@@ -179,7 +225,9 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> Sta
 pub unsafe extern "C" fn cuStreamIsCapturing(stream: u64, state: *mut c_int) -> Status {
     with_context(|driver| {
         let stream = driver.stream(stream)?;
-        let capture = driver.streams[stream].capture.and_then(|id| driver.captures.get(&id));
+        let capture = driver.streams[stream]
+            .capture
+            .and_then(|id| driver.captures.get(&id));
         // SAFETY: as the caller promises.
         unsafe { give(state, capture.map_or(0, |c| 1 + c.invalid as c_int)) }
     })

@@ -26,9 +26,16 @@ pub struct Graph {
 
 impl Driver {
     fn launch_graph(&mut self, handle: u64, stream: usize) -> Outcome {
-        let graph = self.graphs.get(&handle).ok_or(status::INVALID_HANDLE)?.clone();
+        let graph = self
+            .graphs
+            .get(&handle)
+            .ok_or(status::INVALID_HANDLE)?
+            .clone();
         if self.streams[stream].capture.is_some() {
-            return Err(self.say(status::NOT_SUPPORTED, "a graph launched while capturing is not simulated"));
+            return Err(self.say(
+                status::NOT_SUPPORTED,
+                "a graph launched while capturing is not simulated",
+            ));
         }
         self.refuse_implicit(stream)?;
         let start = self.tail(stream);
@@ -39,7 +46,10 @@ impl Driver {
                 stream
             } else {
                 *branches.entry(node.stream).or_insert_with(|| {
-                    self.streams.push(Stream { alive: false, ..Stream::new(false) });
+                    self.streams.push(Stream {
+                        alive: false,
+                        ..Stream::new(false)
+                    });
                     self.streams.len() - 1
                 })
             };
@@ -57,21 +67,32 @@ impl Driver {
     }
 
     fn instantiate(&mut self, graph: u64) -> Result<u64, Status> {
-        let graph = self.graphs.get(&graph).ok_or(status::INVALID_HANDLE)?.clone();
+        let graph = self
+            .graphs
+            .get(&graph)
+            .ok_or(status::INVALID_HANDLE)?
+            .clone();
         let handle = self.handle();
         self.graphs.insert(handle, graph);
         Ok(handle)
     }
 
     fn destroy_graph(&mut self, handle: u64) -> Outcome {
-        self.graphs.remove(&handle).map(|_| ()).ok_or(status::INVALID_HANDLE)
+        self.graphs
+            .remove(&handle)
+            .map(|_| ())
+            .ok_or(status::INVALID_HANDLE)
     }
 }
 
 /// # Safety
 /// The pointer must be good for a handle.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuGraphInstantiateWithFlags(run: *mut u64, graph: u64, _flags: c_ulonglong) -> Status {
+pub unsafe extern "C" fn cuGraphInstantiateWithFlags(
+    run: *mut u64,
+    graph: u64,
+    _flags: c_ulonglong,
+) -> Status {
     with_context(|driver| {
         let handle = driver.instantiate(graph)?;
         // SAFETY: as the caller promises.
@@ -105,7 +126,11 @@ pub extern "C" fn cuGraphLaunch(run: u64, stream: u64) -> Status {
 pub extern "C" fn cuGraphUpload(run: u64, stream: u64) -> Status {
     with_context(|driver| {
         driver.stream(stream)?;
-        driver.graphs.get(&run).map(|_| ()).ok_or(status::INVALID_HANDLE)
+        driver
+            .graphs
+            .get(&run)
+            .map(|_| ())
+            .ok_or(status::INVALID_HANDLE)
     })
 }
 
@@ -122,9 +147,18 @@ pub extern "C" fn cuGraphDestroy(graph: u64) -> Status {
 /// # Safety
 /// The pointer must be good for a number; `nodes` is not written.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuGraphGetNodes(graph: u64, nodes: *mut *mut c_void, count: *mut usize) -> Status {
+pub unsafe extern "C" fn cuGraphGetNodes(
+    graph: u64,
+    nodes: *mut *mut c_void,
+    count: *mut usize,
+) -> Status {
     with_context(|driver| {
-        let found = driver.graphs.get(&graph).ok_or(status::INVALID_HANDLE)?.nodes.len();
+        let found = driver
+            .graphs
+            .get(&graph)
+            .ok_or(status::INVALID_HANDLE)?
+            .nodes
+            .len();
         if !nodes.is_null() {
             return Err(status::NOT_SUPPORTED);
         }
@@ -132,4 +166,3 @@ pub unsafe extern "C" fn cuGraphGetNodes(graph: u64, nodes: *mut *mut c_void, co
         unsafe { give(count, found) }
     })
 }
-

@@ -50,7 +50,11 @@ pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> Stat
 /// # Safety
 /// `name` must be good for `length` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int) -> Status {
+pub unsafe extern "C" fn cuDeviceGetName(
+    name: *mut c_char,
+    length: c_int,
+    device: c_int,
+) -> Status {
     with_driver(|driver| {
         if name.is_null() || length <= 0 || device != 0 {
             return Err(status::INVALID_VALUE);
@@ -93,7 +97,11 @@ pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _device: c_int) 
 /// # Safety
 /// The pointer must be good for a number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, device: c_int) -> Status {
+pub unsafe extern "C" fn cuDeviceGetAttribute(
+    value: *mut c_int,
+    attribute: c_int,
+    device: c_int,
+) -> Status {
     with_driver(|driver| {
         if device != 0 {
             return Err(status::INVALID_DEVICE);
@@ -179,14 +187,21 @@ pub extern "C" fn cuCtxSetFlags(_flags: c_uint) -> Status {
 /// # Safety
 /// The pointers must be null or good for a number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) -> Status {
+pub unsafe extern "C" fn cuCtxGetStreamPriorityRange(
+    least: *mut c_int,
+    greatest: *mut c_int,
+) -> Status {
     with_context(|_| {
         // SAFETY: as the caller promises.
         unsafe {
             if !least.is_null() {
                 give(least, 0)?;
             }
-            if greatest.is_null() { Ok(()) } else { give(greatest, -5) }
+            if greatest.is_null() {
+                Ok(())
+            } else {
+                give(greatest, -5)
+            }
         }
     })
 }

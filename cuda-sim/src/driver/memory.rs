@@ -19,7 +19,9 @@ impl Driver {
         }
         // What is freed in streams may suffice.
         self.wait_for_all()?;
-        self.memory.allocate(bytes as u64).ok_or(status::OUT_OF_MEMORY)
+        self.memory
+            .allocate(bytes as u64)
+            .ok_or(status::OUT_OF_MEMORY)
     }
 
     /// Whether all of these bytes of the host are pinned.
@@ -28,7 +30,14 @@ impl Driver {
         found.is_some_and(|(&start, &(size, _))| address + bytes <= start + size)
     }
 
-    fn copy_in(&mut self, stream: usize, to: u64, from: *const c_void, bytes: usize, at_once: bool) -> Outcome {
+    fn copy_in(
+        &mut self,
+        stream: usize,
+        to: u64,
+        from: *const c_void,
+        bytes: usize,
+        at_once: bool,
+    ) -> Outcome {
         if from.is_null() && bytes > 0 {
             return Err(status::INVALID_VALUE);
         }
@@ -49,13 +58,27 @@ impl Driver {
         Ok(())
     }
 
-    fn copy_out(&mut self, stream: usize, to: *mut c_void, from: u64, bytes: usize, at_once: bool) -> Outcome {
+    fn copy_out(
+        &mut self,
+        stream: usize,
+        to: *mut c_void,
+        from: u64,
+        bytes: usize,
+        at_once: bool,
+    ) -> Outcome {
         if to.is_null() && bytes > 0 {
             return Err(status::INVALID_VALUE);
         }
         let capturing = self.streams[stream].capture.is_some();
         let wait = at_once || !capturing && !self.is_pinned(to as usize, bytes);
-        self.submit(stream, Work::CopyOut { from, to: to as usize, bytes })?;
+        self.submit(
+            stream,
+            Work::CopyOut {
+                from,
+                to: to as usize,
+                bytes,
+            },
+        )?;
         if wait {
             let tail = self.tail(stream);
             self.wait_for(&tail)?;
@@ -109,7 +132,10 @@ pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream
     with_context(|driver| {
         let stream = driver.stream(stream)?;
         if driver.streams[stream].capture.is_some() {
-            return Err(driver.say(status::NOT_SUPPORTED, "an allocation while capturing is not simulated"));
+            return Err(driver.say(
+                status::NOT_SUPPORTED,
+                "an allocation while capturing is not simulated",
+            ));
         }
         let found = driver.allocate(bytes)?;
         driver.submit(stream, Work::Allocated(found, bytes as u64))?;
@@ -121,7 +147,12 @@ pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream
 /// # Safety
 /// The pointer must be good for an address.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemAllocFromPoolAsync(address: *mut u64, bytes: usize, _pool: usize, stream: u64) -> Status {
+pub unsafe extern "C" fn cuMemAllocFromPoolAsync(
+    address: *mut u64,
+    bytes: usize,
+    _pool: usize,
+    stream: u64,
+) -> Status {
     // SAFETY: as the caller promises.
     unsafe { cuMemAllocAsync(address, bytes, stream) }
 }
@@ -131,9 +162,16 @@ pub extern "C" fn cuMemFreeAsync(address: u64, stream: u64) -> Status {
     with_context(|driver| {
         let stream = driver.stream(stream)?;
         if driver.streams[stream].capture.is_some() {
-            return Err(driver.say(status::INVALID_VALUE, "memory is freed while capturing that was not allocated there"));
+            return Err(driver.say(
+                status::INVALID_VALUE,
+                "memory is freed while capturing that was not allocated there",
+            ));
         }
-        if driver.memory.find(address).is_none_or(|a| a.address != address) {
+        if driver
+            .memory
+            .find(address)
+            .is_none_or(|a| a.address != address)
+        {
             return Err(status::INVALID_VALUE);
         }
         driver.submit(stream, Work::Free(address))
@@ -157,7 +195,11 @@ pub unsafe extern "C" fn cuDeviceGetMemPool(pool: *mut usize, device: c_int) -> 
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemPoolSetAttribute(_pool: usize, _attribute: c_int, _value: *mut c_void) -> Status {
+pub extern "C" fn cuMemPoolSetAttribute(
+    _pool: usize,
+    _attribute: c_int,
+    _value: *mut c_void,
+) -> Status {
     with_context(|_| Ok(()))
 }
 
@@ -169,7 +211,11 @@ pub extern "C" fn cuMemPoolTrimTo(_pool: usize, _bytes: usize) -> Status {
 /// # Safety
 /// The pointer must be good for a pointer.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostAlloc(to: *mut *mut c_void, bytes: usize, _flags: c_uint) -> Status {
+pub unsafe extern "C" fn cuMemHostAlloc(
+    to: *mut *mut c_void,
+    bytes: usize,
+    _flags: c_uint,
+) -> Status {
     with_context(|driver| {
         driver.refuse_while_capturing()?;
         let layout = host_layout(bytes).ok_or(status::INVALID_VALUE)?;
@@ -198,9 +244,18 @@ pub unsafe extern "C" fn cuMemAllocHost_v2(to: *mut *mut c_void, bytes: usize) -
 pub unsafe extern "C" fn cuMemFreeHost(address: *mut c_void) -> Status {
     with_context(|driver| {
         let at = address as usize;
-        let Some(&(bytes, true)) = driver.pinned.get(&at) else { return Err(status::INVALID_VALUE) };
-        if driver.streams.iter().any(|s| s.queue.iter().any(|t| t.work.uses(at, bytes))) {
-            let error = driver.say(status::LAUNCH_FAILED, "pinned memory is freed while a copy that uses it is under way");
+        let Some(&(bytes, true)) = driver.pinned.get(&at) else {
+            return Err(status::INVALID_VALUE);
+        };
+        if driver
+            .streams
+            .iter()
+            .any(|s| s.queue.iter().any(|t| t.work.uses(at, bytes)))
+        {
+            let error = driver.say(
+                status::LAUNCH_FAILED,
+                "pinned memory is freed while a copy that uses it is under way",
+            );
             driver.error = Some(error);
             return Err(error);
         }
@@ -214,7 +269,11 @@ pub unsafe extern "C" fn cuMemFreeHost(address: *mut c_void) -> Status {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemHostRegister_v2(address: *mut c_void, bytes: usize, _flags: c_uint) -> Status {
+pub extern "C" fn cuMemHostRegister_v2(
+    address: *mut c_void,
+    bytes: usize,
+    _flags: c_uint,
+) -> Status {
     with_context(|driver| {
         driver.pinned.insert(address as usize, (bytes, false));
         Ok(())

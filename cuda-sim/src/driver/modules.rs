@@ -20,7 +20,10 @@ impl Driver {
         // SAFETY: an image is a text that ends in a zero byte, or begins with the magic number of a binary.
         let bytes = unsafe { CStr::from_ptr(image.cast()) }.to_bytes();
         if bytes.starts_with(b"\x7fELF") || !bytes.is_ascii() {
-            return Err(self.say(status::NO_BINARY_FOR_GPU, "a module is a binary: the simulated device takes only PTX"));
+            return Err(self.say(
+                status::NO_BINARY_FOR_GPU,
+                "a module is a binary: the simulated device takes only PTX",
+            ));
         }
         let text = String::from_utf8_lossy(bytes);
         self.refuse_architecture(&text)?;
@@ -31,7 +34,11 @@ impl Driver {
                 Ok(handle)
             }
             Err(refusal) => {
-                let line = text.lines().nth((refusal.line as usize).saturating_sub(1)).unwrap_or_default().trim();
+                let line = text
+                    .lines()
+                    .nth((refusal.line as usize).saturating_sub(1))
+                    .unwrap_or_default()
+                    .trim();
                 let message = format!("PTX line {} `{line}`: {}", refusal.line, refusal.message);
                 Err(self.say(status::INVALID_PTX, message))
             }
@@ -40,11 +47,17 @@ impl Driver {
 
     /// PTX for a later architecture does not load.
     fn refuse_architecture(&mut self, text: &str) -> Outcome {
-        let target = text.lines().find_map(|l| l.trim().strip_prefix(".target sm_")).unwrap_or_default();
+        let target = text
+            .lines()
+            .find_map(|l| l.trim().strip_prefix(".target sm_"))
+            .unwrap_or_default();
         let digits: String = target.chars().take_while(char::is_ascii_digit).collect();
         match digits.parse::<u32>() {
             Ok(needed) if needed > self.architecture => {
-                let message = format!("PTX for sm_{needed} does not run on sm_{}", self.architecture);
+                let message = format!(
+                    "PTX for sm_{needed} does not run on sm_{}",
+                    self.architecture
+                );
                 Err(self.say(status::INVALID_PTX, message))
             }
             Ok(_) => Ok(()),
@@ -55,7 +68,10 @@ impl Driver {
     /// A function's module and kernel.
     fn function(&self, handle: u64) -> Result<(Arc<Module>, &Function), Status> {
         let function = self.functions.get(&handle).ok_or(status::INVALID_HANDLE)?;
-        let module = self.modules.get(&function.module).ok_or(status::INVALID_HANDLE)?;
+        let module = self
+            .modules
+            .get(&function.module)
+            .ok_or(status::INVALID_HANDLE)?;
         Ok((module.clone(), function))
     }
 
@@ -63,7 +79,10 @@ impl Driver {
     fn occupancy(&self, function: u64, threads: c_int, shared: usize) -> Result<c_int, Status> {
         let (module, function) = self.function(function)?;
         let kernel = &module.kernels[function.kernel];
-        let threads = u32::try_from(threads).ok().filter(|&t| t > 0).ok_or(status::INVALID_VALUE)?;
+        let threads = u32::try_from(threads)
+            .ok()
+            .filter(|&t| t > 0)
+            .ok_or(status::INVALID_VALUE)?;
         let bytes = kernel.shared_declared as usize + shared + 1024;
         if threads > 1024 || bytes > SHARED_BYTES_MOST as usize + 1024 {
             return Ok(0);
@@ -130,7 +149,10 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
 pub extern "C" fn cuModuleUnload(module: u64) -> Status {
     with_context(|driver| {
         driver.wait_for_all()?;
-        let unloaded = driver.modules.remove(&module).ok_or(status::INVALID_HANDLE)?;
+        let unloaded = driver
+            .modules
+            .remove(&module)
+            .ok_or(status::INVALID_HANDLE)?;
         driver.functions.retain(|_, f| f.module != module);
         for (address, _) in unloaded.variables.values() {
             driver.memory.free(*address);
@@ -142,7 +164,11 @@ pub extern "C" fn cuModuleUnload(module: u64) -> Status {
 /// # Safety
 /// `name` must end in a zero byte.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) -> Status {
+pub unsafe extern "C" fn cuModuleGetFunction(
+    function: *mut u64,
+    module: u64,
+    name: *const c_char,
+) -> Status {
     with_context(|driver| {
         if name.is_null() {
             return Err(status::INVALID_VALUE);
@@ -150,14 +176,30 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, na
         // SAFETY: as the caller promises.
         let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
         let of = driver.modules.get(&module).ok_or(status::INVALID_HANDLE)?;
-        let kernel = of.kernels.iter().position(|k| k.name == name).ok_or(status::NOT_FOUND)?;
-        let known = driver.functions.iter().find(|(_, f)| f.module == module && f.kernel == kernel).map(|(&h, _)| h);
+        let kernel = of
+            .kernels
+            .iter()
+            .position(|k| k.name == name)
+            .ok_or(status::NOT_FOUND)?;
+        let known = driver
+            .functions
+            .iter()
+            .find(|(_, f)| f.module == module && f.kernel == kernel)
+            .map(|(&h, _)| h);
         let handle = match known {
             Some(handle) => handle,
             None => {
-                let dynamic_shared = SHARED_BYTES.saturating_sub(of.kernels[kernel].shared_declared);
+                let dynamic_shared =
+                    SHARED_BYTES.saturating_sub(of.kernels[kernel].shared_declared);
                 let handle = driver.handle();
-                driver.functions.insert(handle, Function { module, kernel, dynamic_shared });
+                driver.functions.insert(
+                    handle,
+                    Function {
+                        module,
+                        kernel,
+                        dynamic_shared,
+                    },
+                );
                 handle
             }
         };
@@ -188,7 +230,11 @@ pub unsafe extern "C" fn cuModuleGetGlobal_v2(
             if !address.is_null() {
                 give(address, found)?;
             }
-            if bytes.is_null() { Ok(()) } else { give(bytes, size as usize) }
+            if bytes.is_null() {
+                Ok(())
+            } else {
+                give(bytes, size as usize)
+            }
         }
     })
 }
@@ -196,7 +242,11 @@ pub unsafe extern "C" fn cuModuleGetGlobal_v2(
 /// # Safety
 /// The pointer must be good for a number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, attribute: c_int, function: u64) -> Status {
+pub unsafe extern "C" fn cuFuncGetAttribute(
+    value: *mut c_int,
+    attribute: c_int,
+    function: u64,
+) -> Status {
     with_context(|driver| {
         let (module, of) = driver.function(function)?;
         let kernel = &module.kernels[of.kernel];
@@ -221,11 +271,17 @@ pub extern "C" fn cuFuncSetAttribute(function: u64, attribute: c_int, value: c_i
         let (module, of) = driver.function(function)?;
         let fixed = module.kernels[of.kernel].shared_declared;
         if attribute != 8 {
-            return if attribute == 9 { Ok(()) } else { Err(status::INVALID_VALUE) };
+            return if attribute == 9 {
+                Ok(())
+            } else {
+                Err(status::INVALID_VALUE)
+            };
         }
         let bytes = u32::try_from(value).map_err(|_| status::INVALID_VALUE)?;
         if bytes.saturating_add(fixed) > SHARED_BYTES_MOST {
-            let message = format!("{bytes} bytes of dynamic shared memory and {fixed} of static, of {SHARED_BYTES_MOST}");
+            let message = format!(
+                "{bytes} bytes of dynamic shared memory and {fixed} of static, of {SHARED_BYTES_MOST}"
+            );
             return Err(driver.say(status::INVALID_VALUE, message));
         }
         if let Some(function) = driver.functions.get_mut(&function) {
@@ -292,7 +348,13 @@ pub unsafe extern "C" fn cuLaunchKernel(
         let (kernel, most) = (of.kernel, of.dynamic_shared);
         let decoded = &module.kernels[kernel];
         let (grid, threads) = ([grid_x, grid_y, grid_z], [threads_x, threads_y, threads_z]);
-        if let Err(message) = check_sizes(decoded, grid, threads, shared, most + decoded.shared_declared) {
+        if let Err(message) = check_sizes(
+            decoded,
+            grid,
+            threads,
+            shared,
+            most + decoded.shared_declared,
+        ) {
             let message = format!("the launch of `{}` is refused: {message}", decoded.name);
             return Err(driver.say(status::INVALID_VALUE, message));
         }
@@ -311,7 +373,17 @@ pub unsafe extern "C" fn cuLaunchKernel(
                 std::ptr::copy_nonoverlapping(from.cast::<u8>(), to, parameter.size as usize);
             }
         }
-        driver.submit(stream, Work::Launch { module: module.clone(), kernel, grid, threads, shared, parameters: bytes })
+        driver.submit(
+            stream,
+            Work::Launch {
+                module: module.clone(),
+                kernel,
+                grid,
+                threads,
+                shared,
+                parameters: bytes,
+            },
+        )
     })
 }
 
@@ -333,12 +405,17 @@ pub unsafe extern "C" fn cuLaunchCooperativeKernel(
     _parameters: *mut *mut c_void,
 ) -> Status {
     with_context(|driver| {
-        let threads = threads_x.saturating_mul(threads_y).saturating_mul(threads_z);
+        let threads = threads_x
+            .saturating_mul(threads_y)
+            .saturating_mul(threads_z);
         let held = driver.occupancy(function, threads.min(1 << 20) as c_int, shared as usize)?;
         let blocks = grid_x as u64 * grid_y as u64 * grid_z as u64;
         if blocks > held as u64 * MULTIPROCESSORS as u64 {
             return Err(status::INVALID_VALUE);
         }
-        Err(driver.say(status::NOT_SUPPORTED, "cooperative launches are not simulated"))
+        Err(driver.say(
+            status::NOT_SUPPORTED,
+            "cooperative launches are not simulated",
+        ))
     })
 }

@@ -21,11 +21,33 @@ pub enum Source {
 #[derive(Clone)]
 pub enum Work {
     Nothing,
-    Launch { module: Arc<Module>, kernel: usize, grid: [u32; 3], threads: [u32; 3], shared: u32, parameters: Vec<u8> },
-    CopyIn { from: Source, to: u64 },
-    CopyOut { from: u64, to: usize, bytes: usize },
-    Copy { from: u64, to: u64, bytes: usize },
-    Fill { to: u64, pattern: Vec<u8>, count: usize },
+    Launch {
+        module: Arc<Module>,
+        kernel: usize,
+        grid: [u32; 3],
+        threads: [u32; 3],
+        shared: u32,
+        parameters: Vec<u8>,
+    },
+    CopyIn {
+        from: Source,
+        to: u64,
+    },
+    CopyOut {
+        from: u64,
+        to: usize,
+        bytes: usize,
+    },
+    Copy {
+        from: u64,
+        to: u64,
+        bytes: usize,
+    },
+    Fill {
+        to: u64,
+        pattern: Vec<u8>,
+        count: usize,
+    },
     /// An allocation becomes usable.
     Allocated(u64, u64),
     Free(u64),
@@ -36,7 +58,9 @@ pub enum Work {
 impl Work {
     fn name(&self) -> String {
         match self {
-            Work::Launch { module, kernel, .. } => format!("the kernel `{}`", module.kernels[*kernel].name),
+            Work::Launch { module, kernel, .. } => {
+                format!("the kernel `{}`", module.kernels[*kernel].name)
+            }
             Work::CopyIn { .. } => "a copy from the host".into(),
             Work::CopyOut { .. } => "a copy to the host".into(),
             Work::Copy { .. } => "a copy".into(),
@@ -50,7 +74,10 @@ impl Work {
     /// Whether it will use these bytes of the host.
     pub fn uses(&self, address: usize, bytes: usize) -> bool {
         let (from, length) = match self {
-            Work::CopyIn { from: Source::Later(from, length), .. } => (*from, *length),
+            Work::CopyIn {
+                from: Source::Later(from, length),
+                ..
+            } => (*from, *length),
             Work::CopyOut { to, bytes, .. } => (*to, *bytes),
             _ => return false,
         };
@@ -112,7 +139,11 @@ impl Driver {
     /// The point after all work of a stream so far.
     pub fn tail(&self, stream: usize) -> Point {
         let of = &self.streams[stream];
-        Point { stream, position: of.issued, clock: of.clock.clone() }
+        Point {
+            stream,
+            position: of.issued,
+            clock: of.clock.clone(),
+        }
     }
 
     /// Puts work into a stream's queue, or into what it captures.
@@ -147,7 +178,12 @@ impl Driver {
         join(&mut clock, &vec![0; stream + 1]);
         clock[stream] = of.issued;
         of.clock = clock.clone();
-        of.queue.push_back(Task { work, position: of.issued, after, clock });
+        of.queue.push_back(Task {
+            work,
+            position: of.issued,
+            after,
+            clock,
+        });
     }
 
     /// Does the work of a stream up to a position, and what that waits for.
@@ -163,7 +199,9 @@ impl Driver {
             for (other, position) in after {
                 self.reach(other, position)?;
             }
-            let Some(task) = self.streams[stream].queue.pop_front() else { return Ok(()) };
+            let Some(task) = self.streams[stream].queue.pop_front() else {
+                return Ok(());
+            };
             self.streams[stream].done = task.position;
             self.perform(stream, task)?;
         }
@@ -187,8 +225,20 @@ impl Driver {
     }
 
     fn perform(&mut self, stream: usize, task: Task) -> Outcome {
-        let Task { work, position, clock, .. } = task;
-        self.memory.begin(Operation { stream: stream as u32, position, name: work.name() }, &clock);
+        let Task {
+            work,
+            position,
+            clock,
+            ..
+        } = task;
+        self.memory.begin(
+            Operation {
+                stream: stream as u32,
+                position,
+                name: work.name(),
+            },
+            &clock,
+        );
         let failed = |result: Result<(), String>| result.map_err(Fault::failed);
         let illegal = |result: Result<(), String>| {
             result.map_err(|message| {
@@ -198,7 +248,14 @@ impl Driver {
         };
         let result = match work {
             Work::Nothing => Ok(()),
-            Work::Launch { module, kernel, grid, threads, shared, parameters } => {
+            Work::Launch {
+                module,
+                kernel,
+                grid,
+                threads,
+                shared,
+                parameters,
+            } => {
                 let launch = Launch {
                     kernel: &module.kernels[kernel],
                     text: &module.text,
@@ -208,10 +265,18 @@ impl Driver {
                     parameters: &parameters,
                     budget: self.budget,
                 };
-                launch.run(&mut self.memory).map(|instructions| self.instructions += instructions)
+                launch
+                    .run(&mut self.memory)
+                    .map(|instructions| self.instructions += instructions)
             }
-            Work::CopyIn { from: Source::Taken(bytes), to } => illegal(self.memory.write(to, &bytes)),
-            Work::CopyIn { from: Source::Later(from, length), to } => {
+            Work::CopyIn {
+                from: Source::Taken(bytes),
+                to,
+            } => illegal(self.memory.write(to, &bytes)),
+            Work::CopyIn {
+                from: Source::Later(from, length),
+                to,
+            } => {
                 // SAFETY: whoever asked for the copy promised that the memory lives until it has happened.
                 let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, length) };
                 illegal(self.memory.write(to, bytes))

@@ -180,7 +180,10 @@ pub fn reset() {
 
 /// What the last error that was said on stderr was. For tests.
 pub fn last_message() -> String {
-    lock().as_ref().map(|d| d.message.clone()).unwrap_or_default()
+    lock()
+        .as_ref()
+        .map(|d| d.message.clone())
+        .unwrap_or_default()
 }
 
 /// Instructions that warps have executed in all launches so far. For tests.
@@ -194,7 +197,10 @@ pub extern "C" fn sslc_sim_instructions() -> u64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn sslc_sim_mark(address: u64, bytes: u64) -> Status {
     with_driver(|driver| {
-        let held = driver.memory.find(address).is_some_and(|a| a.holds(address, bytes));
+        let held = driver
+            .memory
+            .find(address)
+            .is_some_and(|a| a.holds(address, bytes));
         if !held {
             return Err(status::INVALID_VALUE);
         }

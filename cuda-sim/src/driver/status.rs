@@ -54,7 +54,11 @@ codes! {
     UNKNOWN = 999, "unknown error";
 }
 
-fn text(code: Status, to: *mut *const c_char, pick: fn((&'static CStr, &'static CStr)) -> &'static CStr) -> Status {
+fn text(
+    code: Status,
+    to: *mut *const c_char,
+    pick: fn((&'static CStr, &'static CStr)) -> &'static CStr,
+) -> Status {
     if to.is_null() {
         return INVALID_VALUE;
     }

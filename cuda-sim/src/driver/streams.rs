@@ -58,7 +58,11 @@ pub unsafe extern "C" fn cuStreamCreate(stream: *mut u64, flags: c_uint) -> Stat
 /// # Safety
 /// The pointer must be good for a handle.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuStreamCreateWithPriority(stream: *mut u64, flags: c_uint, _priority: c_int) -> Status {
+pub unsafe extern "C" fn cuStreamCreateWithPriority(
+    stream: *mut u64,
+    flags: c_uint,
+    _priority: c_int,
+) -> Status {
     // SAFETY: as the caller promises.
     unsafe { cuStreamCreate(stream, flags) }
 }
@@ -127,7 +131,13 @@ pub extern "C" fn cuLaunchHostFunc(
 pub unsafe extern "C" fn cuEventCreate(event: *mut u64, flags: c_uint) -> Status {
     with_context(|driver| {
         let handle = driver.handle();
-        driver.events.insert(handle, Event { timing: flags & DISABLE_TIMING == 0, ..Event::default() });
+        driver.events.insert(
+            handle,
+            Event {
+                timing: flags & DISABLE_TIMING == 0,
+                ..Event::default()
+            },
+        );
         // SAFETY: as the caller promises.
         unsafe { give(event, handle) }
     })
@@ -135,7 +145,13 @@ pub unsafe extern "C" fn cuEventCreate(event: *mut u64, flags: c_uint) -> Status
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventDestroy_v2(event: u64) -> Status {
-    with_context(|driver| driver.events.remove(&event).map(|_| ()).ok_or(status::INVALID_HANDLE))
+    with_context(|driver| {
+        driver
+            .events
+            .remove(&event)
+            .map(|_| ())
+            .ok_or(status::INVALID_HANDLE)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -150,7 +166,8 @@ pub extern "C" fn cuEventRecord(event: u64, stream: u64) -> Status {
         driver.enqueue(stream, Work::Record(event), &[]);
         let point = driver.tail(stream);
         let event = driver.event(event)?;
-        (event.point, event.captured, event.happened, event.asked) = (Some(point), None, None, false);
+        (event.point, event.captured, event.happened, event.asked) =
+            (Some(point), None, None, false);
         Ok(())
     })
 }
@@ -192,7 +209,11 @@ pub extern "C" fn cuEventSynchronize(event: u64) -> Status {
 /// # Safety
 /// The pointer must be good for a number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: u64, end: u64) -> Status {
+pub unsafe extern "C" fn cuEventElapsedTime(
+    milliseconds: *mut f32,
+    start: u64,
+    end: u64,
+) -> Status {
     with_context(|driver| {
         let mut moments = [None::<Instant>; 2];
         for (moment, handle) in moments.iter_mut().zip([start, end]) {
@@ -202,7 +223,9 @@ pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: u64, 
             }
             *moment = event.happened;
         }
-        let [Some(start), Some(end)] = moments else { return Err(status::NOT_READY) };
+        let [Some(start), Some(end)] = moments else {
+            return Err(status::NOT_READY);
+        };
         // SAFETY: as the caller promises.
         unsafe { give(milliseconds, end.duration_since(start).as_secs_f32() * 1e3) }
     })
@@ -211,7 +234,11 @@ pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: u64, 
 /// # Safety
 /// The pointer must be good for a number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuEventElapsedTime_v2(milliseconds: *mut f32, start: u64, end: u64) -> Status {
+pub unsafe extern "C" fn cuEventElapsedTime_v2(
+    milliseconds: *mut f32,
+    start: u64,
+    end: u64,
+) -> Status {
     // SAFETY: as the caller promises.
     unsafe { cuEventElapsedTime(milliseconds, start, end) }
 }
