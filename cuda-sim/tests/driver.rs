@@ -20,7 +20,10 @@ fn begin() -> Session {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     reset();
     let (mut device, mut context) = (0, 0);
-    assert_eq!(unsafe { info::cuDeviceGet(&mut device, 0) }, status::NOT_INITIALIZED);
+    assert_eq!(
+        unsafe { info::cuDeviceGet(&mut device, 0) },
+        status::NOT_INITIALIZED
+    );
     ok(info::cuInit(0));
     ok(unsafe { info::cuDeviceGet(&mut device, 0) });
     ok(unsafe { info::cuDevicePrimaryCtxRetain(&mut context, device) });
@@ -71,7 +74,21 @@ impl Session {
     /// `x += 1` on 64 floats.
     fn increment(&self, function: u64, x: u64, stream: u64) -> i32 {
         let mut arguments = [(&raw const x).cast_mut().cast::<c_void>()];
-        unsafe { modules::cuLaunchKernel(function, 2, 1, 1, 32, 1, 1, 0, stream, arguments.as_mut_ptr(), null_mut()) }
+        unsafe {
+            modules::cuLaunchKernel(
+                function,
+                2,
+                1,
+                1,
+                32,
+                1,
+                1,
+                0,
+                stream,
+                arguments.as_mut_ptr(),
+                null_mut(),
+            )
+        }
     }
 
     fn read(&self, x: u64) -> i32 {
@@ -132,7 +149,10 @@ fn pinned_memory_may_not_be_freed_under_a_copy() {
     let (stream, x) = (s.stream(), s.alloc(256));
     let from = s.pinned(&[1.0; 64]);
     ok(copy_in(x, from, stream));
-    assert_eq!(unsafe { memory::cuMemFreeHost(from.as_mut_ptr().cast()) }, status::LAUNCH_FAILED);
+    assert_eq!(
+        unsafe { memory::cuMemFreeHost(from.as_mut_ptr().cast()) },
+        status::LAUNCH_FAILED
+    );
 }
 
 #[test]
@@ -168,7 +188,11 @@ fn an_event_orders_streams() {
 #[test]
 fn a_missing_wait_between_streams_is_found() {
     assert_eq!(two_streams(false), status::LAUNCH_FAILED);
-    assert!(last_message().contains("of another stream wrote: nothing orders the two"), "{}", last_message());
+    assert!(
+        last_message().contains("of another stream wrote: nothing orders the two"),
+        "{}",
+        last_message()
+    );
 }
 
 /// The next batch is copied in while a kernel reads the last one, after the kernel or at once.
@@ -190,7 +214,11 @@ fn overwriting(wait: bool) -> i32 {
 fn a_buffer_is_not_overwritten_while_it_is_read() {
     assert_eq!(overwriting(true), 0);
     assert_eq!(overwriting(false), status::LAUNCH_FAILED);
-    assert!(last_message().contains("nothing orders the two"), "{}", last_message());
+    assert!(
+        last_message().contains("nothing orders the two"),
+        "{}",
+        last_message()
+    );
 }
 
 #[test]
@@ -228,7 +256,10 @@ fn time_passes_between_events() {
     ok(s.increment(f, x, stream));
     ok(streams::cuEventRecord(end, stream));
     let mut milliseconds = -1.0;
-    assert_eq!(unsafe { streams::cuEventElapsedTime(&mut milliseconds, start, end) }, status::NOT_READY);
+    assert_eq!(
+        unsafe { streams::cuEventElapsedTime(&mut milliseconds, start, end) },
+        status::NOT_READY
+    );
     ok(streams::cuEventSynchronize(end));
     ok(unsafe { streams::cuEventElapsedTime(&mut milliseconds, start, end) });
     assert!(milliseconds > 0.0);
@@ -241,10 +272,20 @@ fn an_error_stays() {
     ok(copy_in(x, &[1.0; 32], stream));
     // The launch returns before anything is wrong.
     ok(s.increment(f, x, stream));
-    assert_eq!(streams::cuStreamSynchronize(stream), status::ILLEGAL_ADDRESS);
-    assert!(last_message().contains("kernel `in_place`"), "{}", last_message());
+    assert_eq!(
+        streams::cuStreamSynchronize(stream),
+        status::ILLEGAL_ADDRESS
+    );
+    assert!(
+        last_message().contains("kernel `in_place`"),
+        "{}",
+        last_message()
+    );
     let mut address = 0;
-    assert_eq!(unsafe { memory::cuMemAlloc_v2(&mut address, 4) }, status::ILLEGAL_ADDRESS);
+    assert_eq!(
+        unsafe { memory::cuMemAlloc_v2(&mut address, 4) },
+        status::ILLEGAL_ADDRESS
+    );
 }
 
 #[test]
@@ -256,8 +297,15 @@ fn a_marked_buffer_has_bounds_of_its_own() {
     ok(streams::cuStreamSynchronize(stream));
     ok(state::sslc_sim_mark(x, 128));
     ok(s.increment(f, x, stream));
-    assert_eq!(streams::cuStreamSynchronize(stream), status::ILLEGAL_ADDRESS);
-    assert!(last_message().contains("byte 128 of the 128"), "{}", last_message());
+    assert_eq!(
+        streams::cuStreamSynchronize(stream),
+        status::ILLEGAL_ADDRESS
+    );
+    assert!(
+        last_message().contains("byte 128 of the 128"),
+        "{}",
+        last_message()
+    );
 }
 
 #[test]
@@ -266,7 +314,10 @@ fn memory_has_an_end() {
     let (mut address, mut free, mut total) = (0, 0, 0);
     ok(unsafe { memory::cuMemGetInfo_v2(&mut free, &mut total) });
     assert_eq!((free, total), (4 << 30, 4 << 30));
-    assert_eq!(unsafe { memory::cuMemAlloc_v2(&mut address, total + 1) }, status::OUT_OF_MEMORY);
+    assert_eq!(
+        unsafe { memory::cuMemAlloc_v2(&mut address, total + 1) },
+        status::OUT_OF_MEMORY
+    );
     let x = s.alloc(1 << 20);
     ok(unsafe { memory::cuMemGetInfo_v2(&mut free, &mut total) });
     assert_eq!(total - free, 1 << 20);
@@ -301,7 +352,10 @@ fn a_fill_and_a_copy_on_the_device() {
     ok(copy_out(&mut values, y, stream));
     assert_eq!(values, [2.5; 64]);
     assert_eq!(unsafe { memory::cuMemsetD8Async(x, 0, 257, stream) }, 0);
-    assert_eq!(streams::cuStreamSynchronize(stream), status::ILLEGAL_ADDRESS);
+    assert_eq!(
+        streams::cuStreamSynchronize(stream),
+        status::ILLEGAL_ADDRESS
+    );
 }
 
 #[test]
@@ -310,16 +364,34 @@ fn much_shared_memory_must_be_asked_for() {
     let f = s.function("pipeline", "right");
     let (x, y, tiles) = (s.alloc(1024), s.alloc(1024), 1i32);
     ok(copy_in(x, &[1.0; 256], 0));
-    let mut arguments: [*mut c_void; 3] =
-        [(&raw const x).cast_mut().cast(), (&raw const y).cast_mut().cast(), (&raw const tiles).cast_mut().cast()];
+    let mut arguments: [*mut c_void; 3] = [
+        (&raw const x).cast_mut().cast(),
+        (&raw const y).cast_mut().cast(),
+        (&raw const tiles).cast_mut().cast(),
+    ];
     let mut launch = |bytes| unsafe {
-        modules::cuLaunchKernel(f, 1, 1, 1, 256, 1, 1, bytes, 0, arguments.as_mut_ptr(), null_mut())
+        modules::cuLaunchKernel(
+            f,
+            1,
+            1,
+            1,
+            256,
+            1,
+            1,
+            bytes,
+            0,
+            arguments.as_mut_ptr(),
+            null_mut(),
+        )
     };
     ok(launch(48 << 10));
     assert_eq!(launch((48 << 10) + 1), status::INVALID_VALUE);
     ok(modules::cuFuncSetAttribute(f, 8, 100 << 10));
     ok(launch(100 << 10));
-    assert_eq!(modules::cuFuncSetAttribute(f, 8, (163 << 10) + 1), status::INVALID_VALUE);
+    assert_eq!(
+        modules::cuFuncSetAttribute(f, 8, (163 << 10) + 1),
+        status::INVALID_VALUE
+    );
     ok(info::cuCtxSynchronize());
 }
 
@@ -328,11 +400,29 @@ fn sizes_of_a_launch_have_limits() {
     let s = begin();
     let (f, x) = (s.function("wrong", "in_place"), s.alloc(256));
     let mut arguments = [(&raw const x).cast_mut().cast::<c_void>()];
-    for (grid, threads) in [([0, 1, 1], [32, 1, 1]), ([1, 65536, 1], [32, 1, 1]), ([1, 1, 1], [1025, 1, 1]), ([1, 1, 1], [32, 32, 2])] {
+    for (grid, threads) in [
+        ([0, 1, 1], [32, 1, 1]),
+        ([1, 65536, 1], [32, 1, 1]),
+        ([1, 1, 1], [1025, 1, 1]),
+        ([1, 1, 1], [32, 32, 2]),
+    ] {
         let [gx, gy, gz] = grid;
         let [tx, ty, tz]: [u32; 3] = threads;
-        let code =
-            unsafe { modules::cuLaunchKernel(f, gx, gy, gz, tx, ty, tz, 0, 0, arguments.as_mut_ptr(), null_mut()) };
+        let code = unsafe {
+            modules::cuLaunchKernel(
+                f,
+                gx,
+                gy,
+                gz,
+                tx,
+                ty,
+                tz,
+                0,
+                0,
+                arguments.as_mut_ptr(),
+                null_mut(),
+            )
+        };
         assert_eq!(code, status::INVALID_VALUE, "{grid:?} {threads:?}");
     }
     let mut blocks = 0;
@@ -349,9 +439,21 @@ fn what_is_not_known_does_not_load() {
         unsafe { modules::cuModuleLoadData(&mut module, text.as_ptr().cast()) }
     };
     let head = ".version 8.0\n.target sm_80\n.address_size 64\n";
-    assert_eq!(load(&format!("{head}.visible .entry k() {{\nwgmma.fence.sync.aligned;\n}}")), status::INVALID_PTX);
-    assert!(last_message().contains("PTX line 5 `wgmma.fence.sync.aligned;`"), "{}", last_message());
-    assert_eq!(load(".version 8.0\n.target sm_90\n.address_size 64\n"), status::INVALID_PTX);
+    assert_eq!(
+        load(&format!(
+            "{head}.visible .entry k() {{\nwgmma.fence.sync.aligned;\n}}"
+        )),
+        status::INVALID_PTX
+    );
+    assert!(
+        last_message().contains("PTX line 5 `wgmma.fence.sync.aligned;`"),
+        "{}",
+        last_message()
+    );
+    assert_eq!(
+        load(".version 8.0\n.target sm_90\n.address_size 64\n"),
+        status::INVALID_PTX
+    );
     assert_eq!(load("\u{7f}ELF"), status::NO_BINARY_FOR_GPU);
     ok(load(&format!("{head}.visible .entry k() {{\nret;\n}}")));
 }
@@ -363,18 +465,39 @@ fn variables_of_a_module() {
     let y = s.alloc(128);
     let mut arguments = [(&raw const y).cast_mut().cast::<c_void>()];
     for _ in 0..2 {
-        ok(unsafe { modules::cuLaunchKernel(f, 1, 1, 1, 32, 1, 1, 0, 0, arguments.as_mut_ptr(), null_mut()) });
+        ok(unsafe {
+            modules::cuLaunchKernel(
+                f,
+                1,
+                1,
+                1,
+                32,
+                1,
+                1,
+                0,
+                0,
+                arguments.as_mut_ptr(),
+                null_mut(),
+            )
+        });
     }
-    let path = format!("{}/tests/kernels/elementwise.ptx", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/kernels/elementwise.ptx",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let text = CString::new(std::fs::read_to_string(path).unwrap()).unwrap();
     let (mut module, mut address, mut bytes) = (0, 0, 0);
     ok(unsafe { modules::cuModuleLoadData(&mut module, text.as_ptr().cast()) });
-    ok(unsafe { modules::cuModuleGetGlobal_v2(&mut address, &mut bytes, module, c"table".as_ptr()) });
+    ok(unsafe {
+        modules::cuModuleGetGlobal_v2(&mut address, &mut bytes, module, c"table".as_ptr())
+    });
     let mut table = [0f32; 4];
     ok(unsafe { memory::cuMemcpyDtoH_v2(table.as_mut_ptr().cast(), address, bytes) });
     assert_eq!(table, [1.0, 2.0, 4.0, 8.0]);
     assert_eq!(
-        unsafe { modules::cuModuleGetGlobal_v2(&mut address, null_mut(), module, c"none".as_ptr()) },
+        unsafe {
+            modules::cuModuleGetGlobal_v2(&mut address, null_mut(), module, c"none".as_ptr())
+        },
         status::NOT_FOUND
     );
     ok(modules::cuModuleUnload(module));
@@ -384,10 +507,16 @@ fn variables_of_a_module() {
 fn errors_have_names() {
     let mut text = null();
     ok(unsafe { status::cuGetErrorName(status::ILLEGAL_ADDRESS, &mut text) });
-    assert_eq!(unsafe { CStr::from_ptr(text) }, c"CUDA_ERROR_ILLEGAL_ADDRESS");
+    assert_eq!(
+        unsafe { CStr::from_ptr(text) },
+        c"CUDA_ERROR_ILLEGAL_ADDRESS"
+    );
     ok(unsafe { status::cuGetErrorString(status::OUT_OF_MEMORY, &mut text) });
     assert_eq!(unsafe { CStr::from_ptr(text) }, c"out of memory");
-    assert_eq!(unsafe { status::cuGetErrorName(12345, &mut text) }, status::INVALID_VALUE);
+    assert_eq!(
+        unsafe { status::cuGetErrorName(12345, &mut text) },
+        status::INVALID_VALUE
+    );
 }
 
 /// Captures what `f` issues to a stream, and makes a graph of it that runs.
@@ -486,7 +615,11 @@ fn branches_of_a_graph_race() {
     .unwrap();
     ok(graphs::cuGraphLaunch(run, main));
     assert_eq!(streams::cuStreamSynchronize(main), status::LAUNCH_FAILED);
-    assert!(last_message().contains("nothing orders the two"), "{}", last_message());
+    assert!(
+        last_message().contains("nothing orders the two"),
+        "{}",
+        last_message()
+    );
 }
 
 #[test]
@@ -496,19 +629,31 @@ fn a_capture_does_not_wait_or_allocate() {
     ok(streams::cuEventRecord(outside, s.stream()));
     let spoiled = Err(status::STREAM_CAPTURE_INVALIDATED);
     let waits = captured(stream, || {
-        assert_eq!(streams::cuStreamSynchronize(stream), status::STREAM_CAPTURE_UNSUPPORTED);
+        assert_eq!(
+            streams::cuStreamSynchronize(stream),
+            status::STREAM_CAPTURE_UNSUPPORTED
+        );
     });
     assert_eq!(waits, spoiled);
     let allocates = captured(stream, || {
         let mut address = 0;
-        assert_eq!(unsafe { memory::cuMemAlloc_v2(&mut address, 4) }, status::STREAM_CAPTURE_UNSUPPORTED);
+        assert_eq!(
+            unsafe { memory::cuMemAlloc_v2(&mut address, 4) },
+            status::STREAM_CAPTURE_UNSUPPORTED
+        );
     });
     assert_eq!(allocates, spoiled);
     let depends = captured(stream, || {
-        assert_eq!(streams::cuStreamWaitEvent(stream, outside, 0), status::STREAM_CAPTURE_ISOLATION);
+        assert_eq!(
+            streams::cuStreamWaitEvent(stream, outside, 0),
+            status::STREAM_CAPTURE_ISOLATION
+        );
     });
     assert_eq!(depends, spoiled);
-    assert_eq!(capture::cuStreamBeginCapture_v2(0, 0), status::STREAM_CAPTURE_UNSUPPORTED);
+    assert_eq!(
+        capture::cuStreamBeginCapture_v2(0, 0),
+        status::STREAM_CAPTURE_UNSUPPORTED
+    );
 }
 
 #[test]
@@ -516,14 +661,20 @@ fn the_device_says_what_it_is() {
     let _s = begin();
     let mut name = [0; 64];
     ok(unsafe { info::cuDeviceGetName(name.as_mut_ptr(), 64, 0) });
-    assert_eq!(unsafe { CStr::from_ptr(name.as_ptr()) }, c"Simulated sm_80 device");
+    assert_eq!(
+        unsafe { CStr::from_ptr(name.as_ptr()) },
+        c"Simulated sm_80 device"
+    );
     let attribute = |which| {
         let mut value = -1;
         ok(unsafe { info::cuDeviceGetAttribute(&mut value, which, 0) });
         value
     };
     assert_eq!([75, 76, 10, 97].map(attribute), [8, 0, 32, 166912]);
-    assert_eq!(info::cuGetExportTable(null_mut(), null()), status::NOT_SUPPORTED);
+    assert_eq!(
+        info::cuGetExportTable(null_mut(), null()),
+        status::NOT_SUPPORTED
+    );
 }
 
 #[test]
