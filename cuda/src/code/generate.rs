@@ -1,0 +1,144 @@
+//! From a kernel program to its code.
+
+use super::draft::{Draft, Drafts, NAME};
+use super::indexed::indexed_kernel;
+use super::loops::loop_kernel;
+use super::{Code, Function, Launch, PRELUDE};
+use sslc_compiler::kernels::ir::{KernelKind, KernelProgram};
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::fmt;
+
+/// A kernel that there is no code for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Its number.
+    pub kernel: usize,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "there is no CUDA code for kernel {} ({})",
+            self.kernel, self.name
+        )
+    }
+}
+
+impl Error for Unsupported {}
+
+/// The code of every kernel of a program that the compiler's verifier passes.
+///
+/// # Errors
+/// When a kernel is of a kind that there is no code for.
+pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
+    let mut code = Gathered::default();
+    for (k, kernel) in program.kernels.iter().enumerate() {
+        let drafts = match &kernel.kind {
+            KernelKind::Loop(body) => loop_kernel(body, &program.buffers),
+            KernelKind::Indexed(form) => indexed_kernel(form, &program.buffers),
+            KernelKind::Contraction(_) | KernelKind::Fused(_) => {
+                return Err(Unsupported {
+                    kernel: k,
+                    name: kernel.name.clone(),
+                });
+            }
+        };
+        code.add(k, &kernel.name, drafts);
+    }
+    Ok(code.code)
+}
+
+/// Code, with what tells equal functions.
+#[derive(Default)]
+struct Gathered {
+    code: Code,
+    /// Functions by their text and block.
+    known: HashMap<(String, u32, u32), usize>,
+    names: HashSet<String>,
+}
+
+impl Gathered {
+    fn add(&mut self, kernel: usize, name: &str, drafts: Drafts) {
+        self.code.scratch_words = self.code.scratch_words.max(drafts.scratch_words);
+        for draft in drafts.launches {
+            let (arguments, grid) = (draft.arguments.clone(), draft.grid);
+            let function = self.function(name, draft);
+            self.code.launches.push(Launch {
+                kernel,
+                function,
+                arguments,
+                grid,
+            });
+        }
+    }
+
+    /// The function of a draft's text: one that is there, or a new one named after the kernel.
+    fn function(&mut self, kernel: &str, draft: Draft) -> usize {
+        let key = (draft.source, draft.threads, draft.shared_bytes);
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let base = c_name(kernel, draft.suffix);
+        let mut name = base.clone();
+        let mut copy = 2;
+        while !self.names.insert(name.clone()) {
+            name = format!("{base}_{copy}");
+            copy += 1;
+        }
+        let functions = &mut self.code.functions;
+        functions.push(Function {
+            source: key.0.replace(NAME, &name),
+            name,
+            threads: key.1,
+            shared_bytes: key.2,
+        });
+        self.known.insert(key, functions.len() - 1);
+        functions.len() - 1
+    }
+}
+
+/// A kernel's name as one of C, which is none that C or the prelude knows.
+fn c_name(kernel: &str, suffix: &str) -> String {
+    let mut name = String::new();
+    for c in kernel.chars() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c);
+        } else if !name.is_empty() && !name.ends_with('_') {
+            name.push('_');
+        }
+    }
+    let mut name = name.trim_end_matches('_').to_string();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name.insert_str(0, "kernel_");
+    }
+    name.push_str(suffix);
+    // Words of C and of CUDA have no underscore inside, but for types.
+    if !name.contains('_') || name.ends_with("_t") || PRELUDE.contains(&name) {
+        name.push_str("_kernel");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::c_name;
+
+    #[test]
+    fn names_are_of_c_and_new_to_it() {
+        assert_eq!(c_name("conv f.layer1.0.conv1", ""), "conv_f_layer1_0_conv1");
+        assert_eq!(
+            c_name("variance+mul+… f.bn1", "_merge"),
+            "variance_mul_f_bn1_merge"
+        );
+        assert_eq!(c_name("sqrt", ""), "sqrt_kernel");
+        assert_eq!(c_name("size_t", ""), "size_t_kernel");
+        assert_eq!(c_name("across_warp", ""), "across_warp_kernel");
+        assert_eq!(c_name("__shfl", ""), "shfl_kernel");
+        assert_eq!(c_name("3 views", ""), "kernel_3_views");
+        assert_eq!(c_name("é", ""), "kernel_");
+    }
+}

@@ -1,0 +1,80 @@
+//! CUDA C of a kernel program.
+//!
+//! Each kernel of the program becomes one launch or a few, in order. A launch names a function; kernels of one shape share it,
+//! as buffers are arguments. A function is a text of its own that compiles with [`PRELUDE`] before it.
+//!
+//! Functions are compiled with `--fmad=false`, so that a loop has the same bits wherever its code stands; contractions
+//! ask for fused multiply-adds by name.
+//!
+//! - [`generate`]: all kernels, with equal functions once. [`draft`]: launches before their functions have names. [`text`]: the stage
+//!   `cuda`.
+//! - [`body`]: a loop body at one point, as statements. [`writer`]: indented text.
+//! - [`loops`]: loop kernels. [`canon`] simplifies them; [`lanes`] evaluates points, four at a time where memory allows it;
+//!   [`stores`]: those that only store, [`reduce`]: those that combine.
+//! - [`indexed`]: indexed kernels. [`pooling`]: windows over images.
+pub mod body;
+mod canon;
+pub mod draft;
+mod generate;
+mod indexed;
+mod lanes;
+mod loops;
+mod pooling;
+mod reduce;
+mod stores;
+pub mod text;
+pub mod writer;
+
+pub use generate::{Unsupported, generate};
+
+use sslc_compiler::kernels::ir::BufferId;
+
+/// What every function may use: loads and stores of bf16, reductions over a warp and over a block.
+pub const PRELUDE: &str = include_str!("prelude.cu");
+
+/// A program's functions and launches.
+#[derive(Clone, Debug, Default)]
+pub struct Code {
+    pub functions: Vec<Function>,
+    /// In the order they run.
+    pub launches: Vec<Launch>,
+    /// Words of 4 bytes that launches may use between two of one kernel.
+    pub scratch_words: usize,
+}
+
+/// One `extern "C" __global__` function.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Function {
+    /// Its name in C: what the first kernel that uses it computes.
+    pub name: String,
+    /// Its definition, without [`PRELUDE`].
+    pub source: String,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+}
+
+/// One launch of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The kernel of the program that it belongs to: of several that share the launch, the first. The others have none.
+    pub kernel: usize,
+    /// An index into [`Code::functions`].
+    pub function: usize,
+    pub arguments: Vec<Argument>,
+    /// Blocks of the grid.
+    pub grid: [u32; 3],
+}
+
+/// What is given to a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// A pointer to a buffer's first element.
+    Buffer(BufferId),
+    /// A pointer into the scratch, at a place in words of 4 bytes.
+    Scratch(usize),
+    /// One argument: the pointers to these buffers' first elements one after the other, as a `struct` passed by value that
+    /// has an array of pointers. At most 480.
+    Table(Vec<BufferId>),
+}

@@ -1,0 +1,13 @@
+//! Generated code, compiled by NVRTC and run on the simulator, against the interpreter of the kernel IR.
+//!
+//! Where there is no NVRTC the tests say so and pass; with `SSLC_REQUIRE_NVRTC=1` they fail.
+mod bench;
+mod draw;
+mod indexed;
+mod loops;
+mod nvrtc;
+mod random;
+
+pub use bench::Bench;
+pub use draw::Draw;
+pub use nvrtc::nvrtc;
