@@ -71,22 +71,25 @@ impl Module {
 }
 
 /// What a kernel is given.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Argument {
     Pointer(u64),
     U32(u32),
     I32(i32),
     F32(f32),
     U64(u64),
+    /// A struct passed by value.
+    Bytes(Vec<u8>),
 }
 
 impl Argument {
-    fn bytes(self) -> Vec<u8> {
+    fn bytes(&self) -> Vec<u8> {
         match self {
             Argument::Pointer(v) | Argument::U64(v) => v.to_le_bytes().to_vec(),
             Argument::U32(v) => v.to_le_bytes().to_vec(),
             Argument::I32(v) => v.to_le_bytes().to_vec(),
             Argument::F32(v) => v.to_le_bytes().to_vec(),
+            Argument::Bytes(v) => v.clone(),
         }
     }
 }

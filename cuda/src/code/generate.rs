@@ -1,6 +1,7 @@
 //! From a kernel program to its code.
 
 use super::draft::{Draft, Drafts, NAME};
+use super::group::groups;
 use super::indexed::indexed_kernel;
 use super::loops::loop_kernel;
 use super::{Code, Function, Launch, PRELUDE};
@@ -36,7 +37,20 @@ impl Error for Unsupported {}
 /// When a kernel is of a kind that there is no code for.
 pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
     let mut code = Gathered::default();
+    let groups = groups(program);
+    let mut shared = groups.launches.into_iter().peekable();
     for (k, kernel) in program.kernels.iter().enumerate() {
+        if let Some((_, draft)) = shared.next_if(|(first, _)| *first == k) {
+            let launches = vec![draft];
+            let drafts = Drafts {
+                launches,
+                scratch_words: 0,
+            };
+            code.add(k, &kernel.name, drafts);
+        }
+        if groups.grouped.contains(&k) {
+            continue;
+        }
         let drafts = match &kernel.kind {
             KernelKind::Loop(body) => loop_kernel(body, &program.buffers),
             KernelKind::Indexed(form) => indexed_kernel(form, &program.buffers),

@@ -10,12 +10,13 @@
 //!   `cuda`.
 //! - [`body`]: a loop body at one point, as statements. [`writer`]: indented text.
 //! - [`loops`]: loop kernels. [`canon`] simplifies them; [`lanes`] evaluates points, four at a time where memory allows it;
-//!   [`stores`]: those that only store, [`reduce`]: those that combine.
+//!   [`stores`]: those that only store, [`reduce`]: those that combine. [`group`]: those that share a launch.
 //! - [`indexed`]: indexed kernels. [`pooling`]: windows over images.
 pub mod body;
 mod canon;
 pub mod draft;
 mod generate;
+mod group;
 mod indexed;
 mod lanes;
 mod loops;

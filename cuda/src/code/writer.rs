@@ -45,6 +45,12 @@ impl Writer {
         self.line("}");
     }
 
+    /// The end of the block opened last, as `end` says.
+    pub fn close_with(&mut self, end: &str) {
+        self.depth = self.depth.saturating_sub(1);
+        self.line(end);
+    }
+
     /// What was written.
     pub fn finish(self) -> String {
         self.text

@@ -122,7 +122,10 @@ impl Bench {
             let argument = |a: &Argument| match a {
                 Argument::Buffer(b) => sim::Argument::Pointer(place(b)),
                 Argument::Scratch(at) => sim::Argument::Pointer(scratch + 4 * *at as u64),
-                Argument::Table(_) => panic!("tables"),
+                Argument::Table(buffers) => {
+                    let pointers = buffers.iter().flat_map(|b| place(b).to_le_bytes());
+                    sim::Argument::Bytes(pointers.collect())
+                }
             };
             let arguments: Vec<_> = launch.arguments.iter().map(argument).collect();
             let threads = [function.threads, 1, 1];

@@ -320,9 +320,9 @@ fn equal_kernels_share_a_function() {
     for _ in 0..3 {
         let [x, y] = [(); 2].map(|()| bench.buffer(vec![0.0; 64]));
         bench.kernel(KernelKind::Loop(LoopKernel {
-            shape: vec![64],
-            body: vec![Inst::Load(access(x, 0, &[1]))],
-            outputs: vec![output(0, Combine::Store, y, &[1])],
+            shape: vec![8, 8],
+            body: vec![Inst::Load(access(x, 0, &[1, 8]))],
+            outputs: vec![output(0, Combine::Store, y, &[8, 1])],
         }));
     }
     let code = bench.code();

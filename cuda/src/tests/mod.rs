@@ -3,6 +3,7 @@
 //! Where there is no NVRTC the tests say so and pass; with `SSLC_REQUIRE_NVRTC=1` they fail.
 mod bench;
 mod draw;
+mod groups;
 mod indexed;
 mod loops;
 mod nvrtc;
