@@ -29,8 +29,9 @@ pub struct Global {
     /// Threads that compute [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Where kernels run: cpu, or reference (luminal's own operators: exact, slow, small shapes only)
-    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    /// Where kernels run: auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N (an NVIDIA GPU), or reference (luminal's own
+    /// operators: exact, slow, small shapes only)
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
 }
 

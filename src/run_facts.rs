@@ -24,6 +24,9 @@ pub struct Facts {
     /// When it was started, with the offset of the time zone.
     pub started: String,
     pub device: String,
+    /// Why it is not a GPU, where one was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_gpu: Option<String>,
     pub threads: usize,
     pub seed: u64,
     pub precision: String,
@@ -60,6 +63,7 @@ impl Facts {
                 .strftime("%Y-%m-%d %H:%M:%S %:z")
                 .to_string(),
             device: device(target),
+            no_gpu: no_gpu(target),
             threads: target.threads(),
             seed: program.train.seed,
             precision: match program.train.precision {
@@ -133,14 +137,23 @@ pub fn role_name(role: NetworkRole) -> String {
 /// The device and, where the system tells, the processor.
 fn device(target: &Target) -> String {
     match target {
-        Target::Cpu(device) => {
+        Target::Cpu(device, _) => {
             let level = device.level().name();
             match processor() {
                 Some(name) => format!("{name} ({level})"),
                 None => format!("CPU ({level})"),
             }
         }
+        Target::Cuda(device) => device.gpu().name().to_owned(),
         Target::Reference => "reference".to_owned(),
+    }
+}
+
+/// Why a GPU was looked for and not taken.
+fn no_gpu(target: &Target) -> Option<String> {
+    match target {
+        Target::Cpu(_, why) => why.as_ref().map(|d| d.message.clone()),
+        Target::Cuda(_) | Target::Reference => None,
     }
 }
 

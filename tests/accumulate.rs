@@ -44,12 +44,13 @@ fn trained(accumulate: u32) -> Vec<(String, Vec<f32>)> {
     }
     for step in 1..=2 {
         for micro in 1..=accumulate {
-            assert_eq!(stepper.run(), micro == accumulate);
+            assert_eq!(stepper.run().unwrap(), micro == accumulate);
         }
         assert_eq!(stepper.step(), step);
     }
     stepper
         .values(&program, &initial)
+        .unwrap()
         .into_iter()
         .filter(|(path, _)| program.parameters.iter().any(|p| p.path == *path))
         .collect()

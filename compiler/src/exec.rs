@@ -1,6 +1,7 @@
 //! What runs a lowered graph: the reference on luminal's operators, or a compiled program on a device.
 
 use crate::kernels::ir::KernelProgram;
+use sslc_grammar::diag::Diagnostic;
 
 /// A graph ready to run, with its values from outside.
 ///
@@ -21,6 +22,16 @@ pub trait Executor {
 
     /// Runs the graph once.
     fn run(&mut self);
+
+    /// Whether inputs may be set while outputs of the last run are still to be read.
+    fn takes_inputs_early(&self) -> bool {
+        false
+    }
+
+    /// What went wrong on the device so far. After that it does nothing more, and what is read means nothing.
+    fn failure(&self) -> Option<Diagnostic> {
+        None
+    }
 
     /// The kernels that a run consists of, if it does.
     fn kernels(&self) -> Option<&KernelProgram> {

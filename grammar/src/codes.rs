@@ -224,6 +224,10 @@ codes! {
     E0704 Device "a step needs more than `memory` allows"
     E0750 Device "there is no such device"
     E0751 Device "the comparison cannot run"
+    E0752 Device "CUDA is not there"
+    E0753 Device "the compiler of CUDA kernels is missing"
+    E0754 Device "a CUDA kernel cannot be made"
+    E0755 Device "the GPU failed"
     // E08: training
     E0801 Training "the loss is not finite"
     E0802 Data "labels are not known"

@@ -5,42 +5,47 @@ use sslc_compiler::core::graph::Graph;
 use sslc_compiler::exec::Executor;
 use sslc_compiler::kernels::build::Options;
 use sslc_compiler::kernels::compile::Compiled;
+use sslc_compiler::kernels::device::Device;
 use sslc_compiler::lower::check_sizes;
 use sslc_compiler::lower::reference::Reference;
+use sslc_cuda::CudaDevice;
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
 
 /// A device by the name on the command line.
 #[derive(Debug)]
 pub enum Target {
-    /// The CPU device.
-    Cpu(CpuDevice),
+    /// The CPU device; where a GPU was looked for first, why it was not taken.
+    Cpu(CpuDevice, Option<Box<Diagnostic>>),
+    /// A GPU.
+    Cuda(CudaDevice),
     /// luminal's own operators: the meaning of every graph, slow.
     Reference,
 }
 
-const NAMES: [&str; 2] = ["cpu", "reference"];
+const NAMES: [&str; 4] = ["auto", "cpu", "cuda", "reference"];
 
 impl Target {
-    /// The device of this name, computing on `threads` threads.
+    /// The device of this name, computing on `threads` threads. `auto` is the first GPU, or the CPU where there is none that can
+    /// be used.
     ///
     /// # Errors
-    /// E0750 where there is none of this name.
+    /// E0750 where there is none of this name, E0752 and E0753 where a GPU cannot be used.
     pub fn open(name: &str, threads: usize) -> Result<Target, Diagnostic> {
-        match name {
-            "cpu" => Ok(Target::Cpu(CpuDevice::new(threads))),
-            "reference" => Ok(Target::Reference),
-            other => {
-                let diagnostic =
-                    Diagnostic::new(codes::E0750, format!("there is no device '{other}'"));
-                Err(if other.starts_with("cuda") {
-                    diagnostic.help("this build has no CUDA device; use `--device cpu`")
-                } else if let Some(near) = nearest(other, NAMES) {
-                    diagnostic.help(format!("did you mean '{near}'?"))
-                } else {
-                    diagnostic.help("devices are cpu and reference")
-                })
-            }
+        let ordinal = match name.split_once(':') {
+            Some(("cuda", number)) => Some(number.parse().map_err(|_| unknown(name))?),
+            None if name == "cuda" => Some(0),
+            _ => None,
+        };
+        match (name, ordinal) {
+            (_, Some(ordinal)) => CudaDevice::open(ordinal, threads).map(Target::Cuda),
+            ("auto", None) => Ok(match CudaDevice::open(0, threads) {
+                Ok(device) => Target::Cuda(device),
+                Err(why) => Target::Cpu(CpuDevice::new(threads), Some(Box::new(why))),
+            }),
+            ("cpu", None) => Ok(Target::Cpu(CpuDevice::new(threads), None)),
+            ("reference", None) => Ok(Target::Reference),
+            _ => Err(unknown(name)),
         }
     }
 
@@ -53,20 +58,40 @@ impl Target {
         graph: &Graph,
         options: Options,
     ) -> Result<Box<dyn Executor>, Diagnostic> {
-        match self {
-            Target::Cpu(device) => Ok(Box::new(Compiled::new(graph, options, device)?)),
+        let device: &dyn Device = match self {
+            Target::Cpu(device, _) => device,
+            Target::Cuda(device) => device,
             Target::Reference => {
                 check_sizes(graph)?;
-                Ok(Box::new(Reference::new(graph)))
+                return Ok(Box::new(Reference::new(graph)));
             }
-        }
+        };
+        Ok(Box::new(Compiled::new(graph, options, device)?))
     }
 
     /// Threads for what the host does beside the device.
     pub fn threads(&self) -> usize {
         match self {
-            Target::Cpu(device) => device.threads(),
+            Target::Cpu(device, _) => device.threads(),
+            Target::Cuda(device) => device.threads(),
             Target::Reference => 1,
         }
     }
+}
+
+/// E0750
+fn unknown(name: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::new(codes::E0750, format!("there is no device '{name}'"));
+    match nearest(name, NAMES) {
+        Some(near) => diagnostic.help(format!("did you mean '{near}'?")),
+        None => diagnostic.help("devices are auto, cpu, cuda, cuda:1 and so on, and reference"),
+    }
+}
+
+/// What went wrong on an executor's device so far.
+///
+/// # Errors
+/// E0701 and E0755, as the device says.
+pub fn check(executor: &dyn Executor) -> Result<(), Diagnostic> {
+    executor.failure().map_or(Ok(()), Err)
 }

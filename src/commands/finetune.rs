@@ -80,9 +80,9 @@ pub fn tune(
     )?;
     for next in loader.take(steps) {
         feed(&mut stepper, program, &next?);
-        stepper.run();
+        stepper.run()?;
     }
-    let values = stepper.values(program, &initial);
+    let values = stepper.values(program, &initial)?;
     let head = |name: &str| {
         values
             .get(&format!("{HEAD}.{name}"))

@@ -49,9 +49,11 @@ pub fn run(
     }
     stepper.set_step(request.at_step);
     for _ in 0..program.train.accumulate {
-        stepper.run();
+        stepper.run()?;
     }
-    tensors::write(request.output, &outputs(&stepper, &names))?;
+    let outputs = outputs(&stepper, &names);
+    stepper.check()?;
+    tensors::write(request.output, &outputs)?;
     Ok(0)
 }
 

@@ -19,6 +19,8 @@ impl Json {
             "steps": facts.steps,
             "steps_per_epoch": facts.steps_per_epoch,
             "batch": facts.images_a_step(),
+            "device": facts.device,
+            "no_gpu": facts.no_gpu,
         }));
         Json
     }

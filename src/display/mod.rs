@@ -41,6 +41,12 @@ impl Display {
             facts.steps,
             facts.images_a_step(),
         ));
+        let why = facts.no_gpu.as_ref().map(|why| format!("; {why}"));
+        print(&format!(
+            "device: {}{}\n",
+            facts.device,
+            why.unwrap_or_default()
+        ));
         match stderr().is_terminal() {
             true => Display::Live(Box::new(Live::new(facts, reporter))),
             false => Display::Plain(Plain::new(reporter)),
@@ -111,13 +117,13 @@ impl KnnLines {
 
 /// `linear of the trained encoder  80.10 %`
 fn linear_line(subject: Subject, accuracy: f64) -> String {
-    let of = match subject {
-        Subject::Raw => "of raw pixels        ",
-        Subject::Untrained => "of the untrained encoder",
-        Subject::Training => "so far               ",
-        Subject::Trained => "of the trained encoder",
+    let what = match subject {
+        Subject::Raw => "linear of raw pixels",
+        Subject::Untrained => "linear of the untrained encoder",
+        Subject::Training => "linear so far",
+        Subject::Trained => "linear of the trained encoder",
     };
-    format!("linear {of:25} {:6.2} %\n", accuracy * 100.0)
+    format!("{what:28}{:6.2} %\n", accuracy * 100.0)
 }
 
 /// A diagnostic without a source, as an object.

@@ -181,6 +181,14 @@ impl Executor for Compiled {
         self.graph.execute();
     }
 
+    fn takes_inputs_early(&self) -> bool {
+        self.loaded.takes_inputs_early()
+    }
+
+    fn failure(&self) -> Option<Diagnostic> {
+        self.loaded.failure()
+    }
+
     fn kernels(&self) -> Option<&KernelProgram> {
         Some(self.program())
     }

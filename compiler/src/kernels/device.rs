@@ -24,6 +24,14 @@ pub trait Loaded: Debug {
     fn write(&self, buffer: BufferId, data: &[f32]);
     /// Copies a buffer into `data`; lengths must be equal.
     fn read(&self, buffer: BufferId, data: &mut [f32]);
+    /// Whether inputs may be written while outputs of the last run are still to be read.
+    fn takes_inputs_early(&self) -> bool {
+        false
+    }
+    /// What went wrong since it was loaded. After that it does nothing more, and what is read means nothing.
+    fn failure(&self) -> Option<Diagnostic> {
+        None
+    }
     /// Starts or stops adding up the time of each kernel, from zero; a device may have no clock.
     fn enable_profile(&self, _on: bool) {}
     /// The time spent in each kernel since [`Loaded::enable_profile`]; empty without a clock.

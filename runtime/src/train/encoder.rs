@@ -3,7 +3,7 @@
 use super::init::Values;
 use super::stepper::set_values;
 use crate::data::Split;
-use crate::device::Target;
+use crate::device::{Target, check};
 use crate::evaluate::Features;
 use crate::layout;
 use crate::names::Names;
@@ -92,6 +92,7 @@ impl<'a> Encoder<'a> {
             self.evaluate.set("view/images", &input);
             self.evaluate.run();
             self.evaluate.get("features", &mut output);
+            check(self.evaluate.as_ref())?;
             features.dim = output.len() / self.batch;
             features
                 .values
@@ -137,7 +138,7 @@ impl<'a> Encoder<'a> {
                 values.insert(buffer.path.clone(), value);
             }
         }
-        Ok(())
+        check(executor.as_ref())
     }
 }
 

@@ -220,6 +220,7 @@ pub fn train(
         },
         clock: steps::Clock::new(stepper.step()),
         threads: target.threads(),
+        fed: false,
     };
     let (mut outcome, values) = run.steps(&mut stepper, &train, &mut evaluator)?;
     if outcome.ending == Ending::Finished {

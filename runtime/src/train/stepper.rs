@@ -3,7 +3,7 @@
 //! Invariant: on a device, a step and what is set and read around it allocate nothing.
 
 use super::init::Values;
-use crate::device::Target;
+use crate::device::{Target, check};
 use sslc_compiler::exec::Executor;
 use sslc_compiler::kernels::text::text;
 use sslc_compiler::program::{Program, Schedule};
@@ -124,14 +124,17 @@ impl Stepper {
     }
 
     /// Runs one (micro-)step. True where an optimizer step was completed.
-    pub fn run(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// When the device has failed, in this step or before.
+    pub fn run(&mut self) -> Result<bool, Diagnostic> {
         let k = self.seed_step;
         set_time(self.forward.as_mut(), &self.schedules, k);
         self.forward.run();
         self.micro += 1;
         if let Some(update) = &mut self.update {
             if self.micro < update.every {
-                return false;
+                return self.check().map(|()| false);
             }
             let (forward, value) = (&mut self.forward, self.value.get_mut());
             let executor = &mut update.executor;
@@ -142,7 +145,22 @@ impl Stepper {
         }
         self.micro = 0;
         self.seed_step += 1;
-        true
+        self.check().map(|()| true)
+    }
+
+    /// Whether all that was read so far is right.
+    ///
+    /// # Errors
+    /// What went wrong on the device.
+    pub fn check(&self) -> Result<(), Diagnostic> {
+        check(self.forward.as_ref())?;
+        let update = self.update.as_ref();
+        update.map_or(Ok(()), |u| check(u.executor.as_ref()))
+    }
+
+    /// Whether the inputs of the next run may be set before the outputs of the last are read, and arrive meanwhile.
+    pub fn takes_inputs_early(&self) -> bool {
+        self.forward.takes_inputs_early()
     }
 
     /// The value of a schedule at the present step.
@@ -205,7 +223,10 @@ impl Stepper {
     }
 
     /// Parameters and buffers as they are now, by path.
-    pub fn values(&self, program: &Program, initial: &Values) -> Values {
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub fn values(&self, program: &Program, initial: &Values) -> Result<Values, Diagnostic> {
         let mut values = initial.clone();
         let names = program
             .parameters
@@ -217,7 +238,7 @@ impl Stepper {
                 values.insert(path.clone(), value);
             }
         }
-        values
+        self.check().map(|()| values)
     }
 }
 

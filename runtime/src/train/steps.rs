@@ -47,6 +47,8 @@ pub struct Run<'a> {
     pub saved: Option<u64>,
     pub clock: Clock,
     pub threads: usize,
+    /// Whether the inputs of the next run are set.
+    pub fed: bool,
 }
 
 /// Where the time goes.
@@ -117,6 +119,7 @@ impl Run<'_> {
                 break;
             };
             let record = self.record(stepper, step);
+            stepper.check()?;
             if let Some((what, value)) = not_finite(&record) {
                 return self.diverged(step, &what, value, &snapshot);
             }
@@ -128,7 +131,7 @@ impl Run<'_> {
                 }
             }
             if stepper.step().is_multiple_of(SNAPSHOT_EVERY) {
-                let values = stepper.values(self.program, self.initial);
+                let values = stepper.values(self.program, self.initial)?;
                 if values.values().flatten().all(|v| v.is_finite()) {
                     snapshot = (stepper.step(), values);
                 }
@@ -177,7 +180,7 @@ impl Run<'_> {
         subject: Subject,
     ) -> Result<(Option<Scores>, bool), Diagnostic> {
         let step = stepper.step();
-        let values = stepper.values(self.program, self.initial);
+        let values = stepper.values(self.program, self.initial)?;
         let scores = evaluator.run(&values, subject, step, self.directory, self.observer)?;
         let Some(scores) = scores else {
             return Ok((None, false));
@@ -211,6 +214,7 @@ impl Run<'_> {
             self.directory.stamp(),
             self.progress,
         );
+        stepper.check()?;
         let go_on = |d: Diagnostic| {
             let path = self.directory.path().display();
             d.help(format!(
@@ -239,14 +243,14 @@ impl Run<'_> {
         let begin = Instant::now();
         self.clock.last = Timing::default();
         loop {
-            let asked = Instant::now();
-            let Some(batch) = loader.next().transpose()? else {
+            if !std::mem::take(&mut self.fed) && !self.feed_next(stepper, loader)? {
                 return Ok(None);
-            };
-            self.clock.last.waiting += asked.elapsed().as_secs_f64();
-            feed(stepper, self.program, &batch);
-            loader.recycle(batch);
-            if stepper.run() {
+            }
+            let done = stepper.run()?;
+            if stepper.takes_inputs_early() && stepper.step() < self.program.train.steps {
+                self.fed = self.feed_next(stepper, loader)?;
+            }
+            if done {
                 break;
             }
         }
@@ -256,6 +260,22 @@ impl Run<'_> {
             self.clock.total.waiting += self.clock.last.waiting;
         }
         Ok(Some(()))
+    }
+
+    /// Sets the inputs of the next run; false where the images have ended.
+    fn feed_next(
+        &mut self,
+        stepper: &mut Stepper,
+        loader: &mut Loader,
+    ) -> Result<bool, Diagnostic> {
+        let asked = Instant::now();
+        let Some(batch) = loader.next().transpose()? else {
+            return Ok(false);
+        };
+        self.clock.last.waiting += asked.elapsed().as_secs_f64();
+        feed(stepper, self.program, &batch);
+        loader.recycle(batch);
+        Ok(true)
     }
 
     /// Tells that views are made more slowly than steps.
@@ -385,7 +405,7 @@ impl Run<'_> {
         if self.saved != Some(steps) {
             self.checkpoint(stepper, true, false)?;
         }
-        let values = stepper.values(self.program, self.initial);
+        let values = stepper.values(self.program, self.initial)?;
         let encoder = self.save(&values, steps)?;
         let mut scores = None;
         if let Some(evaluator) = evaluator

@@ -86,7 +86,7 @@ pub fn run(
     let compilation = Compilation::from_args(spec)?;
     super::warn(&compilation, reporter);
     let program = &compilation.program;
-    let Target::Cpu(device) = super::target(global)? else {
+    let Target::Cpu(device, _) = super::target(global)? else {
         return Err(Diagnostic::new(
             codes::E0750,
             "bench times kernels of a device, and the reference has none",

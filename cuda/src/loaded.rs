@@ -1,0 +1,401 @@
+//! A program in the GPU's memory.
+//!
+//! The first run launches kernel by kernel, the second is recorded as a CUDA graph, and from then on a run is one launch of
+//! that. A run returns before the GPU is done; whoever reads waits. An error is kept: after it the program does nothing more, and
+//! [`Loaded::failure`] tells it.
+
+use crate::code::{Argument, Code};
+use crate::gpu::{Gpu, failed};
+use crate::transfers::{Arrival, Mirror, decode, encode};
+use cudarc::driver::safe::CudaGraph;
+use cudarc::driver::sys::CUevent_flags_enum as EventFlags;
+use cudarc::driver::sys::CUgraphInstantiate_flags;
+use cudarc::driver::sys::CUstreamCaptureMode_enum as CaptureMode;
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaFunction, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+};
+use sslc_compiler::kernels::device::Loaded;
+use sslc_compiler::kernels::ir::{Buffer, BufferId, BufferKind, KernelProgram};
+use sslc_grammar::diag::Diagnostic;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A launch with its arguments in place.
+struct Ready {
+    function: CudaFunction,
+    grid: (u32, u32, u32),
+    threads: u32,
+    shared_bytes: u32,
+    /// The arguments' words one after the other; `first` tells where each begins.
+    words: Vec<u64>,
+    first: Vec<usize>,
+}
+
+impl Ready {
+    fn launch(&self, stream: &CudaStream) -> Result<(), DriverError> {
+        let mut pointers: Vec<*mut c_void> = self
+            .first
+            .iter()
+            .map(|i| (&raw const self.words[*i]).cast_mut().cast())
+            .collect();
+        // SAFETY: the arguments are those that the function was generated with; their places are in the arena and the scratch,
+        // which live as long as the program. The driver reads the words before it returns.
+        unsafe {
+            result::launch_kernel(
+                self.function.cu_function(),
+                self.grid,
+                (self.threads, 1, 1),
+                self.shared_bytes,
+                stream.cu_stream(),
+                &mut pointers,
+            )
+        }
+    }
+}
+
+/// How the steps run.
+enum Mode {
+    /// Kernel by kernel; so many times so far.
+    Eager(u32),
+    /// This run is being recorded.
+    Recording,
+    /// As one launch.
+    Replay(CudaGraph),
+    /// Kernel by kernel for good: the driver does not record.
+    Plain,
+}
+
+/// Clocks around kernels.
+struct Clock {
+    start: CudaEvent,
+    end: CudaEvent,
+    times: Vec<Duration>,
+}
+
+/// A program in the GPU's memory, ready to run.
+pub struct CudaLoaded {
+    program: Rc<KernelProgram>,
+    context: Arc<CudaContext>,
+    /// What computes, and what copies inputs meanwhile.
+    stream: Arc<CudaStream>,
+    copies: Arc<CudaStream>,
+    launches: Vec<Ready>,
+    /// The launches of each kernel.
+    of_kernel: Vec<Range<usize>>,
+    arena: u64,
+    arrivals: RefCell<BTreeMap<BufferId, Arrival>>,
+    mirror: RefCell<Mirror>,
+    mode: RefCell<Mode>,
+    clock: RefCell<Option<Clock>>,
+    failure: RefCell<Option<Diagnostic>>,
+    /// Whether the run that is under way was handed over as one launch.
+    replaying: Cell<bool>,
+    /// What the arguments point into.
+    _memory: [CudaSlice<u32>; 2],
+}
+
+impl CudaLoaded {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        program: Rc<KernelProgram>,
+        code: &Code,
+        functions: &[CudaFunction],
+    ) -> Result<CudaLoaded, Diagnostic> {
+        CudaLoaded::on(&gpu.context, program, code, functions)
+            .map_err(|e| failed(&format!("loading a program on '{}'", gpu.name()), e))
+    }
+
+    fn on(
+        context: &Arc<CudaContext>,
+        program: Rc<KernelProgram>,
+        code: &Code,
+        functions: &[CudaFunction],
+    ) -> Result<CudaLoaded, DriverError> {
+        let (stream, copies) = (context.new_stream()?, context.new_stream()?);
+        let memory = [
+            stream.alloc_zeros::<u32>(program.arena_len.max(1))?,
+            stream.alloc_zeros::<u32>(code.scratch_words.max(1))?,
+        ];
+        let [arena, scratch] = [0, 1].map(|i: usize| memory[i].device_ptr(&stream).0);
+        let buffers = &program.buffers;
+        let place = |b: &BufferId| arena + 4 * buffers[b.0 as usize].offset as u64;
+        let launches: Vec<Ready> = code
+            .launches
+            .iter()
+            .map(|launch| {
+                let (mut words, mut first) = (Vec::new(), Vec::new());
+                for argument in &launch.arguments {
+                    first.push(words.len());
+                    match argument {
+                        Argument::Buffer(buffer) => words.push(place(buffer)),
+                        Argument::Scratch(word) => words.push(scratch + 4 * *word as u64),
+                        Argument::Table(table) => words.extend(table.iter().map(place)),
+                    }
+                }
+                let [x, y, z] = launch.grid;
+                let function = &code.functions[launch.function];
+                Ready {
+                    function: functions[launch.function].clone(),
+                    grid: (x, y, z),
+                    threads: function.threads,
+                    shared_bytes: function.shared_bytes,
+                    words,
+                    first,
+                }
+            })
+            .collect();
+        let mut of_kernel = Vec::with_capacity(program.kernels.len());
+        let mut next = 0;
+        for kernel in 0..program.kernels.len() {
+            let first = next;
+            while code.launches.get(next).is_some_and(|l| l.kernel == kernel) {
+                next += 1;
+            }
+            of_kernel.push(first..next);
+        }
+        let mut arrivals = BTreeMap::new();
+        for (buffer, i) in buffers.iter().zip(0..) {
+            if buffer.kind == BufferKind::Input {
+                arrivals.insert(BufferId(i), Arrival::new(buffer, context, &stream)?);
+            }
+        }
+        let mirror = Mirror::new(buffers, context)?;
+        // What was zeroed may be written by the other stream from here on.
+        stream.synchronize()?;
+        Ok(CudaLoaded {
+            context: context.clone(),
+            stream,
+            copies,
+            launches,
+            of_kernel,
+            arena,
+            arrivals: RefCell::new(arrivals),
+            mirror: RefCell::new(mirror),
+            mode: RefCell::new(Mode::Eager(0)),
+            clock: RefCell::new(None),
+            failure: RefCell::new(None),
+            replaying: Cell::new(false),
+            _memory: memory,
+            program,
+        })
+    }
+
+    fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.program.buffers[id.0 as usize]
+    }
+
+    /// A buffer's address on the GPU.
+    fn place(&self, id: BufferId) -> u64 {
+        self.arena + 4 * self.buffer(id).offset as u64
+    }
+
+    /// Does something with the driver unless it has failed before, and keeps its error.
+    fn attempt(
+        &self,
+        what: impl FnOnce() -> String,
+        act: impl FnOnce() -> Result<(), DriverError>,
+    ) {
+        if self.failure.borrow().is_some() {
+            return;
+        }
+        if let Err(error) = self.context.bind_to_thread().and_then(|()| act()) {
+            *self.failure.borrow_mut() = Some(failed(&what(), error));
+        }
+    }
+
+    /// Moves inputs to their places, and replays the step or prepares to launch its kernels.
+    fn begin(&self) -> Result<(), DriverError> {
+        for (id, arrival) in self.arrivals.borrow_mut().iter_mut() {
+            arrival.move_in(self.place(*id), &self.stream)?;
+        }
+        self.mirror.borrow().outdate();
+        self.replaying.set(false);
+        if self.clock.borrow().is_some() {
+            return Ok(());
+        }
+        let mut mode = self.mode.borrow_mut();
+        match &*mode {
+            Mode::Replay(graph) => {
+                graph.launch()?;
+                self.mirror.borrow().hand_over(&self.stream)?;
+                self.replaying.set(true);
+            }
+            Mode::Eager(runs) if *runs > 0 => {
+                let begun = self
+                    .stream
+                    .begin_capture(CaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+                *mode = match begun {
+                    Ok(()) => Mode::Recording,
+                    Err(_) => Mode::Plain,
+                };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn launch(&self, kernel: usize) -> Result<(), DriverError> {
+        let launches = &self.launches[self.of_kernel[kernel].clone()];
+        let mut clock = self.clock.borrow_mut();
+        if let Some(clock) = &mut *clock {
+            clock.start.record(&self.stream)?;
+            launches.iter().try_for_each(|l| l.launch(&self.stream))?;
+            clock.end.record(&self.stream)?;
+            let milliseconds = clock.start.elapsed_ms(&clock.end)?;
+            clock.times[kernel] += Duration::from_secs_f32(milliseconds.max(0.0) / 1000.0);
+            return Ok(());
+        }
+        launches.iter().try_for_each(|l| l.launch(&self.stream))
+    }
+
+    /// Ends a step that was launched kernel by kernel.
+    fn end(&self) -> Result<(), DriverError> {
+        let copy = || {
+            let place = |id| self.place(id);
+            self.mirror.borrow_mut().copy(place, &self.stream)
+        };
+        copy()?;
+        let mut mode = self.mode.borrow_mut();
+        if let Mode::Eager(runs) = &mut *mode {
+            *runs += 1;
+        } else if let Mode::Recording = &*mode {
+            let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
+            *mode = match graph {
+                Ok(Some(graph)) => {
+                    graph.launch()?;
+                    Mode::Replay(graph)
+                }
+                // Nothing of it has run.
+                _ => {
+                    self.launches
+                        .iter()
+                        .try_for_each(|l| l.launch(&self.stream))?;
+                    copy()?;
+                    Mode::Plain
+                }
+            };
+        }
+        self.mirror.borrow().hand_over(&self.stream)
+    }
+
+    fn kernel_name(&self, kernel: usize) -> String {
+        format!("running `{}`", self.program.kernels[kernel].name)
+    }
+}
+
+impl Loaded for CudaLoaded {
+    fn program(&self) -> &KernelProgram {
+        &self.program
+    }
+
+    fn run(&self, kernel: usize) {
+        if kernel == 0 {
+            self.attempt(|| "beginning a step".to_owned(), || self.begin());
+        }
+        if self.replaying.get() {
+            return;
+        }
+        self.attempt(|| self.kernel_name(kernel), || self.launch(kernel));
+        if kernel + 1 == self.of_kernel.len() {
+            self.attempt(|| "ending a step".to_owned(), || self.end());
+        }
+    }
+
+    fn write(&self, buffer: BufferId, data: &[f32]) {
+        let (len, element) = (self.buffer(buffer).len(), self.buffer(buffer).element);
+        assert_eq!(data.len(), len);
+        let what = || format!("writing `{}`", self.buffer(buffer).name);
+        self.attempt(what, || {
+            if let Some(arrival) = self.arrivals.borrow_mut().get_mut(&buffer) {
+                return arrival.send(data, &self.copies);
+            }
+            let mut bytes = vec![0; len * element.bytes()];
+            encode(element, data, &mut bytes);
+            // SAFETY: the buffer has these bytes, and they live until the stream is done.
+            unsafe {
+                let stream = self.stream.cu_stream();
+                result::memcpy_htod_async(self.place(buffer), &bytes, stream)?;
+            }
+            self.stream.synchronize()
+        });
+    }
+
+    fn read(&self, buffer: BufferId, data: &mut [f32]) {
+        let (len, element) = (self.buffer(buffer).len(), self.buffer(buffer).element);
+        assert_eq!(data.len(), len);
+        let what = || format!("reading `{}`", self.buffer(buffer).name);
+        self.attempt(what, || {
+            if self.mirror.borrow().read(buffer, element, data)? {
+                return Ok(());
+            }
+            if let Some(arrival) = self.arrivals.borrow_mut().get_mut(&buffer) {
+                arrival.move_in(self.place(buffer), &self.stream)?;
+            }
+            let mut bytes = vec![0; len * element.bytes()];
+            // SAFETY: the buffer has these bytes, and they live until the stream is done.
+            unsafe {
+                let stream = self.stream.cu_stream();
+                result::memcpy_dtoh_async(&mut bytes, self.place(buffer), stream)?;
+            }
+            self.stream.synchronize()?;
+            decode(element, &bytes, data);
+            Ok(())
+        });
+    }
+
+    /// They arrive beside the arena.
+    fn takes_inputs_early(&self) -> bool {
+        true
+    }
+
+    fn failure(&self) -> Option<Diagnostic> {
+        self.failure.borrow().clone()
+    }
+
+    fn enable_profile(&self, on: bool) {
+        self.attempt(
+            || "making clocks".to_owned(),
+            || {
+                let event = || self.context.new_event(Some(EventFlags::CU_EVENT_DEFAULT));
+                *self.clock.borrow_mut() = match on {
+                    true => Some(Clock {
+                        start: event()?,
+                        end: event()?,
+                        times: vec![Duration::ZERO; self.of_kernel.len()],
+                    }),
+                    false => None,
+                };
+                Ok(())
+            },
+        );
+    }
+
+    fn profile(&self) -> Vec<Duration> {
+        let clock = self.clock.borrow();
+        clock.as_ref().map_or_else(Vec::new, |c| c.times.clone())
+    }
+}
+
+impl Drop for CudaLoaded {
+    fn drop(&mut self) {
+        // Errors are those that were kept; the memory must not go before the streams are done.
+        let _ = self.context.bind_to_thread();
+        let _ = self.stream.synchronize();
+        let _ = self.copies.synchronize();
+    }
+}
+
+impl fmt::Debug for CudaLoaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CudaLoaded")
+            .field("kernels", &self.of_kernel.len())
+            .field("launches", &self.launches.len())
+            .finish_non_exhaustive()
+    }
+}
