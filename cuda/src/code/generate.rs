@@ -1,5 +1,6 @@
 //! From a kernel program to its code.
 
+use super::contract::contraction;
 use super::draft::{Draft, Drafts, NAME};
 use super::group::groups;
 use super::indexed::indexed_kernel;
@@ -51,17 +52,22 @@ pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
         if groups.grouped.contains(&k) {
             continue;
         }
-        let drafts = match &kernel.kind {
-            KernelKind::Loop(body) => loop_kernel(body, &program.buffers),
-            KernelKind::Indexed(form) => indexed_kernel(form, &program.buffers),
-            KernelKind::Contraction(_) | KernelKind::Fused(_) => {
-                return Err(Unsupported {
-                    kernel: k,
-                    name: kernel.name.clone(),
-                });
-            }
+        let buffers = &program.buffers;
+        let (drafts, rest) = match &kernel.kind {
+            KernelKind::Loop(body) => (loop_kernel(body, buffers), None),
+            KernelKind::Indexed(form) => (indexed_kernel(form, buffers), None),
+            KernelKind::Contraction(plain) => contraction(plain, None, None, buffers),
+            KernelKind::Fused(fused) => contraction(
+                &fused.contraction,
+                fused.prologue.as_ref(),
+                fused.epilogue.as_ref(),
+                buffers,
+            ),
         };
         code.add(k, &kernel.name, drafts);
+        if let Some(epilogue) = rest {
+            code.add(k, &kernel.name, loop_kernel(epilogue, buffers));
+        }
     }
     Ok(code.code)
 }

@@ -11,9 +11,11 @@
 //! - [`body`]: a loop body at one point, as statements. [`writer`]: indented text.
 //! - [`loops`]: loop kernels. [`canon`] simplifies them; [`lanes`] evaluates points, four at a time where memory allows it;
 //!   [`stores`]: those that only store, [`reduce`]: those that combine. [`group`]: those that share a launch.
+//! - [`contract`]: contractions with their prologues and epilogues.
 //! - [`indexed`]: indexed kernels. [`pooling`]: windows over images.
 pub mod body;
 mod canon;
+mod contract;
 pub mod draft;
 mod generate;
 mod group;
@@ -31,7 +33,10 @@ pub use generate::{Unsupported, generate};
 use sslc_compiler::kernels::ir::BufferId;
 
 /// What every function may use: loads and stores of bf16, reductions over a warp and over a block.
-pub const PRELUDE: &str = include_str!("prelude.cu");
+pub const PRELUDE: &str = concat!(
+    include_str!("prelude.cu"),
+    include_str!("contract/prelude.cu")
+);
 
 /// A program's functions and launches.
 #[derive(Clone, Debug, Default)]

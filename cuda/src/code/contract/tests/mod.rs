@@ -1,0 +1,4 @@
+//! Contractions of the networks' shapes and of odd ones.
+mod assembly;
+mod cases;
+mod numbers;

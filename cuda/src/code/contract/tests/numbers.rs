@@ -1,0 +1,149 @@
+//! Results on the simulator against the interpreter of the kernel IR.
+//!
+//! Operands are small whole numbers, whose sums of products are exact: results are held to the same bits. Sums of squared
+//! deviations are not whole numbers: they are held to 10⁻⁵.
+
+use super::cases::{Case, Which};
+use crate::tests::{Bench, Draw};
+use proptest::prelude::*;
+use sslc_compiler::kernels::ir::{BufferKind, Combine, ConvShape, Element, KernelKind};
+
+impl Case {
+    /// The kernel with whole numbers as the contents of its buffers.
+    pub fn bench(&self, draw: &mut Draw) -> Bench {
+        let mut bench = Bench::default();
+        for buffer in &self.buffers {
+            let numbers: Vec<f32> = (0..buffer.len())
+                .map(|_| draw.below(7) as f32 - 3.0)
+                .collect();
+            match buffer.kind {
+                BufferKind::Piecewise => bench.piecewise(buffer.element, buffer.len()),
+                _ => bench.buffer_of(buffer.element, numbers),
+            };
+        }
+        let plain = self.kernel.prologue.is_none() && self.kernel.epilogue.is_none();
+        bench.kernel(match plain {
+            true => KernelKind::Contraction(self.kernel.contraction.clone()),
+            false => KernelKind::Fused(self.kernel.clone()),
+        });
+        bench
+    }
+
+    /// Holds what the simulator makes of it to what the interpreter does.
+    pub fn hold(&self, draw: &mut Draw) {
+        let bench = self.bench(draw);
+        let Some(got) = bench.run() else { return };
+        if let Some(wrong) = self.difference(&got, &bench.expected()) {
+            let sources: String = bench
+                .code()
+                .functions
+                .iter()
+                .map(|f| f.source.clone())
+                .collect();
+            panic!("{}: {wrong}\n{sources}", self.name);
+        }
+    }
+
+    /// The first place where two runs differ, in words.
+    pub fn difference(&self, got: &[Vec<f32>], want: &[Vec<f32>]) -> Option<String> {
+        let outputs = self.kernel.epilogue.iter().flat_map(|e| &e.outputs);
+        let deviations: Vec<_> = outputs
+            .filter(|o| matches!(o.combine, Combine::Deviations(_)))
+            .map(|o| o.to.buffer.0 as usize)
+            .collect();
+        for (b, (got, want)) in got.iter().zip(want).enumerate() {
+            for (at, (g, w)) in got.iter().zip(want).enumerate() {
+                let slack = match deviations.contains(&b) {
+                    true => 1e-5 * w.abs() + 1e-5,
+                    false => 0.0,
+                };
+                if (g - w).abs() > slack || g.is_nan() != w.is_nan() {
+                    return Some(format!("buffer {b} at {at} is {g}, expected {w}"));
+                }
+            }
+        }
+        None
+    }
+}
+
+#[test]
+fn products_of_every_orientation() {
+    let mut draw = Draw::new(1);
+    for element in [Element::F32, Element::Bf16] {
+        for sizes in [
+            [1, 5, 3, 7],
+            [2, 33, 40, 20],
+            [1, 130, 66, 72],
+            [3, 64, 64, 32],
+        ] {
+            for turned in [[false, false], [false, true], [true, false], [true, true]] {
+                Case::matmul([element, element], sizes, turned).hold(&mut draw);
+            }
+        }
+    }
+}
+
+/// Any convolution that has an output.
+fn shapes() -> impl Strategy<Value = ConvShape> {
+    let channels = prop::sample::select(vec![1usize, 2, 3, 4, 5, 8, 16, 24, 33]);
+    (
+        1usize..4,
+        1usize..10,
+        1usize..10,
+        channels.clone(),
+        channels,
+        (1usize..5, 1usize..4, 0usize..3),
+        prop::sample::select(vec![1usize, 1, 1, 2, 3]),
+    )
+        .prop_filter_map(
+            "an output",
+            |(n, h, w, c, k, (kernel, stride, padding), groups)| {
+                let out =
+                    |size: usize| Some((size + 2 * padding).checked_sub(kernel)? / stride + 1);
+                Some(ConvShape {
+                    n,
+                    h,
+                    w,
+                    c: c * groups,
+                    k: k * groups,
+                    oh: out(h)?,
+                    ow: out(w)?,
+                    kernel,
+                    stride,
+                    padding,
+                    groups,
+                })
+            },
+        )
+}
+
+fn products() -> impl Strategy<Value = (Which, Element)> {
+    (
+        prop::sample::select(vec![Which::Forward, Which::InputGrad, Which::FilterGrad]),
+        prop::sample::select(vec![Element::F32, Element::Bf16]),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn convolutions_of_any_shape((which, element) in products(), shape in shapes(), seed: u64) {
+        Case::conv(which, element, shape).hold(&mut Draw::new(seed));
+    }
+
+    #[test]
+    fn convolutions_with_epilogues((which, element) in products(), shape in shapes(), residual: bool, seed: u64) {
+        let case = Case::conv(which, element, shape);
+        let case = if residual { case.with_residual() } else { case.with_statistics() };
+        case.hold(&mut Draw::new(seed));
+    }
+
+    #[test]
+    fn convolutions_with_prologues(element in prop::sample::select(vec![Element::F32, Element::Bf16]), forward: bool, shape in shapes(), rounded: bool, seed: u64) {
+        let which = if forward { Which::Forward } else { Which::FilterGrad };
+        let case = Case::conv(which, element, shape);
+        let case = if rounded { case.with_rounded() } else { case.with_normalised() };
+        case.hold(&mut Draw::new(seed));
+    }
+}

@@ -1,0 +1,167 @@
+//! How a product is cut: tiles of the result for blocks, and terms for several blocks of one tile.
+//!
+//! The choice depends on sizes alone: it is made for a device of [`MULTIPROCESSORS`] multiprocessors, whichever runs it.
+
+use super::form::Form;
+use sslc_compiler::kernels::ir::Element;
+
+/// Multiprocessors of the device that splits are chosen for: an H100.
+const MULTIPROCESSORS: usize = 132;
+/// Blocks that should be there for each multiprocessor.
+const BLOCKS_EACH: usize = 2;
+/// The fewest terms of a split, and the most: what one f32 adds up.
+const LEAST_TERMS: usize = 256;
+/// The most words of scratch that splits take.
+const MOST_SCRATCH: usize = 1 << 24;
+
+/// What a block computes, and by how many threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    pub m: usize,
+    pub n: usize,
+    /// Terms at a time.
+    pub k: usize,
+    pub threads: usize,
+    /// Rows and columns of a thread (f32) or of a warp (bf16).
+    pub rows: usize,
+    pub columns: usize,
+    /// Parts of the operands in shared memory at one time.
+    pub stages: usize,
+    /// Blocks that a multiprocessor should hold.
+    pub resident: usize,
+    /// Rows of the result that a thread (f32) or a warp (bf16) brings to shared memory at a time.
+    pub slab: usize,
+}
+
+/// Tiles of f32 products: sums of a thread are `rows` × `columns`; a warp's threads lie 4 × 8.
+const F32: [(Tile, f64); 6] = [
+    (f32_tile(128, 128, 256, 8, 8, 2), 1.0),
+    (f32_tile(128, 64, 128, 8, 8, 3), 0.95),
+    (f32_tile(64, 128, 128, 8, 8, 3), 0.95),
+    (f32_tile(64, 64, 128, 8, 4, 4), 0.8),
+    (f32_tile(64, 32, 128, 4, 4, 6), 0.55),
+    (f32_tile(32, 64, 128, 4, 4, 6), 0.55),
+];
+
+const fn f32_tile(
+    m: usize,
+    n: usize,
+    threads: usize,
+    rows: usize,
+    columns: usize,
+    resident: usize,
+) -> Tile {
+    Tile {
+        m,
+        n,
+        k: 16,
+        threads,
+        rows,
+        columns,
+        stages: 2,
+        resident,
+        slab: 4,
+    }
+}
+
+/// Tiles of bf16 products: sums of a warp are `rows` × `columns`.
+const BF16: [(Tile, f64); 6] = [
+    (bf16_tile(128, 128, 256, 64, 32, 2), 1.0),
+    (bf16_tile(128, 64, 128, 64, 32, 3), 0.9),
+    (bf16_tile(64, 128, 128, 64, 32, 3), 0.9),
+    (bf16_tile(64, 64, 128, 32, 32, 4), 0.7),
+    (bf16_tile(64, 32, 128, 32, 16, 6), 0.45),
+    (bf16_tile(32, 64, 128, 16, 32, 6), 0.45),
+];
+
+const fn bf16_tile(
+    m: usize,
+    n: usize,
+    threads: usize,
+    rows: usize,
+    columns: usize,
+    resident: usize,
+) -> Tile {
+    Tile {
+        m,
+        n,
+        k: 32,
+        threads,
+        rows,
+        columns,
+        stages: 3,
+        resident,
+        slab: 16,
+    }
+}
+
+/// A tile and the number of parts that terms are split into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub tile: Tile,
+    pub splits: usize,
+    /// Steps of `tile.k` terms that a split has, the last one perhaps fewer.
+    pub steps: usize,
+}
+
+impl Cut {
+    /// The cut of a product whose operands are of `element`: that of the least work by estimate.
+    pub fn new(form: &Form, element: Element) -> Cut {
+        let table = match element {
+            Element::F32 => &F32,
+            Element::Bf16 => &BF16,
+        };
+        let mut best: Option<(f64, Cut)> = None;
+        for (tile, efficiency) in table {
+            let cut = Cut::of(form, *tile);
+            let blocks = cut.blocks(form);
+            let work = (blocks * cut.steps * tile.k) as f64 * (tile.m * tile.n) as f64;
+            // Sums of splits are written and read once more.
+            let again = if cut.splits > 1 {
+                (cut.splits * form.products() * form.m * form.n * 32) as f64
+            } else {
+                0.0
+            };
+            let all = (MULTIPROCESSORS * BLOCKS_EACH * 256 / tile.threads.max(128)) as f64;
+            let full = (blocks as f64 / all).min(1.0);
+            let cost = (work / efficiency + again) / full;
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, cut));
+            }
+        }
+        best.map_or_else(|| Cut::of(form, table[0].0), |(_, cut)| cut)
+    }
+
+    fn of(form: &Form, tile: Tile) -> Cut {
+        let steps = form.k.div_ceil(tile.k).max(1);
+        let whole = Cut {
+            tile,
+            splits: 1,
+            steps,
+        };
+        if form.classes.is_some() {
+            return whole;
+        }
+        let wanted = (MULTIPROCESSORS * BLOCKS_EACH).div_ceil(whole.blocks(form).max(1));
+        let room = MOST_SCRATCH / (form.shape[0] * form.shape[1]).max(1);
+        let most = (form.k / LEAST_TERMS).max(1);
+        let splits = wanted.min(room).min(most).max(1);
+        let steps = steps.div_ceil(splits);
+        Cut {
+            tile,
+            splits: form.k.div_ceil(tile.k).max(1).div_ceil(steps),
+            steps,
+        }
+    }
+
+    /// Tiles along rows and columns of one product.
+    pub fn tiles(&self, form: &Form) -> [usize; 2] {
+        [form.m.div_ceil(self.tile.m), form.n.div_ceil(self.tile.n)]
+    }
+
+    /// Blocks of all products.
+    pub fn blocks(&self, form: &Form) -> usize {
+        let [m, n] = self.tiles(form);
+        m * n * form.products() * self.splits
+    }
+}
