@@ -2,6 +2,8 @@
 
 #[path = "golden/check.rs"]
 mod check;
+#[path = "support/cuda.rs"]
+mod cuda;
 #[path = "golden/init.rs"]
 mod init;
 #[path = "golden/ops.rs"]

@@ -177,7 +177,7 @@ fn outputs(compilation: &Compilation, device: &str) -> Result<BTreeMap<String, V
             .map(|i| (i % 3) as f32)
             .collect::<Vec<_>>(),
     );
-    stepper.run();
+    stepper.run().map_err(|d| d.message)?;
     Ok(stepper
         .outputs()
         .into_iter()

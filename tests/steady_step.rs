@@ -38,7 +38,7 @@ fn a_steady_step_allocates_nothing() {
             stepper.set_view("x1", &pixels);
             stepper.set_view("x2", &pixels);
             stepper.set_classes(&[0, 1, 2, 3]);
-            while !stepper.run() {}
+            while !stepper.run().unwrap() {}
             stepper.scalar("loss")
         };
         // A worker thread allocates once, when the system lets it start, and luminal sorts its graph in the first run.

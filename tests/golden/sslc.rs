@@ -43,6 +43,9 @@ pub fn step_set(
     let mut command = step(&tests_folder().join("specs").join(spec), &to);
     command.arg("--inputs").arg(&from);
     command.args(["--device", device, "--at-step", &at_step.to_string()]);
+    if device == "cuda" {
+        crate::cuda::simulate(&mut command);
+    }
     for (name, value) in settings {
         command.args(["--set", &format!("{name}={value}")]);
     }

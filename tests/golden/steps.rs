@@ -199,6 +199,12 @@ macro_rules! small {
             fn on_cpu() {
                 super::small(stringify!($name), "cpu");
             }
+            #[test]
+            fn on_cuda() {
+                if crate::cuda::simulate(&mut std::process::Command::new("sslc")) {
+                    super::small(stringify!($name), "cuda");
+                }
+            }
         }
     )*};
 }

@@ -297,6 +297,8 @@ impl Run<'_> {
     fn record(&self, stepper: &Stepper, step: u64) -> StepRecord {
         let settings = &self.program.train;
         let clock = &self.clock;
+        // The device is done when this is here.
+        let loss = stepper.scalar("loss").unwrap_or(f32::NAN);
         let seconds = (clock.started.elapsed().as_secs_f64() - clock.aside).max(1e-9);
         let images = (step + 1 - clock.first) * settings.accumulate * settings.batch as u64;
         let lr = &settings.optimizer.base.lr;
@@ -317,7 +319,7 @@ impl Run<'_> {
                 Some(n) if n > 0 => (step + 1) as f64 / n as f64,
                 _ => 0.0,
             },
-            loss: stepper.scalar("loss").unwrap_or(f32::NAN),
+            loss,
             lr: self.program.schedules.get(lr).map_or(0.0, |s| s.at(step)),
             samples_per_second: images as f64 / seconds,
             waiting: self.clock.last.share(),

@@ -1,0 +1,25 @@
+//! `--device cuda` without a GPU: a simulated driver, and NVIDIA's compiler, which needs none.
+
+use sslc_runtime::cuda::nvrtc;
+use std::process::Command;
+
+/// Lets a command find the simulated GPU. False where there is no compiler for it; then the test says so and has to pass.
+///
+/// # Panics
+/// Where `SSLC_REQUIRE_NVRTC` is 1 and there is no compiler.
+pub fn simulate(command: &mut Command) -> bool {
+    if let Err(why) = nvrtc::nvrtc() {
+        let required = std::env::var("SSLC_REQUIRE_NVRTC").is_ok_and(|v| v == "1");
+        assert!(!required, "{why}, and SSLC_REQUIRE_NVRTC is set");
+        eprintln!("SKIPPED: {why}. To run it, {}", nvrtc::HOW);
+        return false;
+    }
+    let folder = sslc_cuda_sim::library().expect("the simulated driver is built with the tests");
+    let mut path = folder.into_os_string();
+    if let Some(rest) = std::env::var_os("LD_LIBRARY_PATH") {
+        path.push(":");
+        path.push(rest);
+    }
+    command.env("LD_LIBRARY_PATH", path);
+    true
+}
