@@ -131,7 +131,7 @@ impl Driver {
             _ => (handle / 16) as usize,
         };
         match self.streams.get(index) {
-            Some(stream) if stream.alive && (index < 2 || handle % 16 == 0) => Ok(index),
+            Some(stream) if stream.alive && (index < 2 || handle.is_multiple_of(16)) => Ok(index),
             _ => Err(status::INVALID_HANDLE),
         }
     }

@@ -4,8 +4,8 @@
 //! - [`warp`]: a warp: lanes that are together, and where they part
 //! - [`step`]: one instruction
 //! - [`lanes`]: arithmetic for the 32 lanes of a warp; [`integer`], [`float`] and [`convert`] say what is computed
-//! - [`access`]: loads and stores with their checks; [`shared`]: the same of shared memory
-//! - [`copies`]: `cp.async`
+//! - [`access`]: loads and stores; [`view`]: their checks; [`shared`]: the shared memory of a block
+//! - [`mod@copies`]: the asynchronous copies of `cp.async`
 //! - [`sync`]: shuffles, votes and what else the lanes of a warp do together; [`matrix`]: `mma` and `ldmatrix`
 mod access;
 mod block;
@@ -18,6 +18,7 @@ mod matrix;
 mod shared;
 mod step;
 mod sync;
+mod view;
 mod warp;
 
 use crate::code::Kernel;
