@@ -2,7 +2,7 @@
 //!
 //! - [`block`]: a block: its warps, its shared memory, its barriers
 //! - [`warp`]: a warp: lanes that are together, and where they part
-//! - [`step`]: one instruction
+//! - [`step`]: one instruction; [`families`]: operations that are many of a kind
 //! - [`lanes`]: arithmetic for the 32 lanes of a warp; [`integer`], [`float`] and [`convert`] say what is computed
 //! - [`access`]: loads and stores; [`view`]: their checks; [`shared`]: the shared memory of a block
 //! - [`mod@copies`]: the asynchronous copies of `cp.async`
@@ -11,6 +11,7 @@ mod access;
 mod block;
 mod convert;
 mod copies;
+mod families;
 mod float;
 mod integer;
 mod lanes;

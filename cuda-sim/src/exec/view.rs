@@ -130,7 +130,8 @@ impl View {
             let (first, count, mask) = words(at, bytes);
             for word in first..first + count {
                 let (write, read) = (self.window.writes.add(word), self.window.reads.add(word));
-                let clash = shadow::clash(*write, mask, &self.who);
+                // An atomic's own thread may go on with it.
+                let clash = shadow::clash(*write & !shadow::READERS, mask, &self.who);
                 if clash != Clash::None && !(act == Act::Atomic && *write >> 28 & 3 == 1) {
                     self.settle(block, shared, lane, *write, clash, (act, "wrote"), address)?;
                 }
@@ -269,7 +270,7 @@ impl Block<'_> {
             ));
         }
         let verb = act.verb();
-        let Some(allocation) = self.memory.find_mut(address) else {
+        let Some(allocation) = self.memory.find(address) else {
             return fault(format!(
                 "{verb} {bytes} bytes at {address:#x}, which is in no allocation: out of bounds"
             ));
@@ -281,6 +282,12 @@ impl Block<'_> {
                 allocation.address
             ));
         }
+        if let Err(message) = self.memory.usable(allocation) {
+            return Err(Stop::failed(lane, message));
+        }
+        let Some(allocation) = self.memory.find_mut(address) else {
+            return fault("no allocation".into());
+        };
         let window = Window {
             low: low.max(allocation.address),
             high: high.min(allocation.address + allocation.size),
