@@ -8,7 +8,7 @@ impl Parser<'_> {
     pub fn block(&mut self, function: &mut Function, scopes: &mut Scopes) -> Result<(), Refusal> {
         scopes.push(HashMap::new());
         loop {
-            match self.next()? {
+            match self.take()? {
                 Token::Mark(b'}') => break,
                 Token::Mark(b'{') => self.block(function, scopes)?,
                 Token::Mark(b';') => {}
@@ -29,7 +29,7 @@ impl Parser<'_> {
                     }
                 }
                 Token::Word(".pragma") => {
-                    self.next()?;
+                    self.take()?;
                     self.mark(b';')?;
                 }
                 Token::Word(".loc") => self.skip_line(),

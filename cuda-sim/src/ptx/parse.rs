@@ -27,16 +27,16 @@ pub fn type_size(name: &str) -> Option<u32> {
 }
 
 #[derive(Clone, Copy)]
-pub enum Name {
+pub(super) enum Name {
     Register(u32),
     /// `%r<9>`: the first of the numbered registers, and how many.
     Range(u32, u32),
     Variable(u32),
 }
 
-pub type Scopes = Vec<HashMap<String, Name>>;
+pub(super) type Scopes = Vec<HashMap<String, Name>>;
 
-pub struct Parser<'a> {
+pub(super) struct Parser<'a> {
     pub tokens: Vec<(Token<'a>, u32)>,
     pub at: usize,
     tree: Tree,
@@ -54,7 +54,7 @@ impl<'a> Parser<'a> {
             .map_or(1, |t| t.1)
     }
 
-    pub fn next(&mut self) -> Result<Token<'a>, Refusal> {
+    pub fn take(&mut self) -> Result<Token<'a>, Refusal> {
         let token = self
             .peek()
             .ok_or_else(|| Refusal::new(self.line(), "the text ends too early"))?;
@@ -72,14 +72,14 @@ impl<'a> Parser<'a> {
     }
 
     pub fn word(&mut self) -> Result<&'a str, Refusal> {
-        match self.next()? {
+        match self.take()? {
             Token::Word(word) => Ok(word),
             other => self.fail(format!("expected a name, found {other:?}")),
         }
     }
 
     pub fn mark(&mut self, mark: u8) -> Result<(), Refusal> {
-        match self.next()? {
+        match self.take()? {
             Token::Mark(found) if found == mark => Ok(()),
             other => self.fail(format!("expected `{}`, found {other:?}", mark as char)),
         }
@@ -262,7 +262,7 @@ impl<'a> Parser<'a> {
             function.parameters = self.parameters(&mut function, &mut scopes)?;
         }
         loop {
-            match self.next()? {
+            match self.take()? {
                 Token::Mark(b';') => break,
                 Token::Mark(b'{') => {
                     function.defined = true;
@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-pub fn space(directive: &str) -> Option<Space> {
+pub(super) fn space(directive: &str) -> Option<Space> {
     Some(match directive {
         ".global" => Space::Global,
         ".const" => Space::Const,
@@ -332,7 +332,7 @@ pub fn space(directive: &str) -> Option<Space> {
     })
 }
 
-pub fn declare(function: &mut Function, scopes: &mut Scopes, variable: Variable) -> u32 {
+pub(super) fn declare(function: &mut Function, scopes: &mut Scopes, variable: Variable) -> u32 {
     let index = function.variables.len() as u32;
     if let Some(scope) = scopes.last_mut() {
         scope.insert(variable.name.clone(), Name::Variable(index));
@@ -342,7 +342,7 @@ pub fn declare(function: &mut Function, scopes: &mut Scopes, variable: Variable)
 }
 
 /// A number as PTX writes it: `12`, `0x1F`, `0f3F800000`, `0d…`, `1.5`.
-pub fn constant(word: &str) -> Option<Operand> {
+pub(super) fn constant(word: &str) -> Option<Operand> {
     if !word.as_bytes().first()?.is_ascii_digit() {
         return None;
     }
