@@ -4,6 +4,7 @@
 //! each of its bytes and two [`shadow`](crate::shadow) records, of the last write and the last reads, for each word.
 use crate::shadow::{self, STAMPS};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The first address.
 pub const BASE: u64 = 0x0007_0000_0000;
@@ -21,6 +22,8 @@ pub struct Allocation {
     pub state: Vec<u8>,
     pub writes: Vec<u64>,
     pub reads: Vec<u64>,
+    /// The stream and the position there after which it may be used; position 0: always.
+    born: (u32, u64),
 }
 
 impl Allocation {
@@ -83,6 +86,7 @@ impl Memory {
             state: vec![0; length],
             writes: vec![0; words],
             reads: vec![0; words],
+            born: (0, 0),
         };
         self.allocations.insert(address, allocation);
         Some(address)
@@ -169,31 +173,20 @@ impl Memory {
         if bytes == 0 {
             return Ok(());
         }
-        let what = self.stamps[self.stamp as usize].name.clone();
         let Some(allocation) = self.find(address).filter(|a| a.holds(address, bytes)) else {
+            let what = &self.stamps[self.stamp as usize].name;
             return Err(format!(
                 "{what}: {bytes} bytes at {address:#x} are not all allocated"
             ));
         };
         let first = (address - allocation.address) as usize;
         let words = first / 4..(first + bytes as usize).div_ceil(4);
-        for word in words.clone() {
-            for (record, applies) in [
-                (allocation.writes[word], true),
-                (allocation.reads[word], write),
-            ] {
-                if applies && !self.ordered(record) {
-                    let (did, at) = (
-                        if write { "writes" } else { "reads" },
-                        allocation.address + word as u64 * 4,
-                    );
-                    let other = self.name(record);
-                    return Err(format!(
-                        "{what} {did} {at:#x}, which {other} of another stream uses: nothing orders the two"
-                    ));
-                }
-            }
-        }
+        self.check(
+            allocation,
+            words.clone(),
+            if write { "writes" } else { "reads" },
+            write,
+        )?;
         let new = shadow::record(
             15,
             &shadow::Who {
@@ -216,9 +209,60 @@ impl Memory {
         Ok(())
     }
 
-    /// The running operation takes a range for itself: everything that used it must come before.
-    pub fn claim(&mut self, address: u64, bytes: u64) -> Result<(), String> {
-        self.touch(address, bytes, true, false)
+    /// An allocation may be used after this position of a stream.
+    pub fn bear(&mut self, address: u64, stream: usize, position: u64) {
+        if let Some(allocation) = self.find_mut(address) {
+            allocation.born = (stream as u32, position);
+        }
+    }
+
+    /// Whether the running operation may use an allocation already.
+    pub fn usable(&self, allocation: &Allocation) -> Result<(), String> {
+        let (stream, position) = allocation.born;
+        if position == 0
+            || self
+                .clock
+                .get(stream as usize)
+                .is_some_and(|&c| c >= position)
+        {
+            return Ok(());
+        }
+        let (what, at) = (&self.stamps[self.stamp as usize].name, allocation.address);
+        Err(format!(
+            "{what} uses {at:#x}, which another stream allocates: nothing orders the two"
+        ))
+    }
+
+    /// Whether the running operation may free an allocation: whatever used it must come before.
+    pub fn unused(&self, address: u64) -> Result<(), String> {
+        let Some(allocation) = self.find(address) else {
+            return Ok(());
+        };
+        self.check(allocation, 0..allocation.writes.len(), "frees", true)
+    }
+
+    /// Refuses uses of words of an allocation that race with those of other streams.
+    fn check(
+        &self,
+        allocation: &Allocation,
+        words: Range<usize>,
+        verb: &str,
+        write: bool,
+    ) -> Result<(), String> {
+        self.usable(allocation)?;
+        for word in words {
+            let reads = if write { allocation.reads[word] } else { 0 };
+            for record in [allocation.writes[word], reads] {
+                if !self.ordered(record) {
+                    let (what, other) = (&self.stamps[self.stamp as usize].name, self.name(record));
+                    let at = allocation.address + word as u64 * 4;
+                    return Err(format!(
+                        "{what} {verb} {at:#x}, which {other} of another stream uses: nothing orders the two"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn bytes(&mut self, address: u64, bytes: usize) -> &mut [u8] {

@@ -17,6 +17,8 @@ pub const CLOCKS: u32 = 1 << 14;
 pub const BLOCK_BITS: u32 = 21;
 /// Operations of a device that can be told apart.
 pub const STAMPS: u32 = 1 << 13;
+/// The bits of a record that say how many readers it stands for; 1 in a write's: an atomic.
+pub const READERS: u64 = 3 << 28;
 const ALL_BLOCKS: u64 = (1 << BLOCK_BITS) - 1;
 
 /// The thread that accesses, and what it has synchronised with.

@@ -212,8 +212,10 @@ fn a_barrier_after_some_threads_have_left() {
 
 #[test]
 fn a_loop_without_an_end() {
-    let mut device = Device::default();
-    device.budget = 100_000;
+    let mut device = Device {
+        budget: 100_000,
+        ..Device::default()
+    };
     let module = load(&mut device, "wrong");
     let (zero, one) = (
         device.upload_f32(&[0.0]).unwrap(),

@@ -1,10 +1,12 @@
 //! From a [`Tree`] to [`Kernel`]s. What is unknown is refused here, so that nothing is met for the first time while running.
 //!
 //! - [`operands`]: registers, constants and addresses as rows
-//! - [`opcodes`]: the table of opcodes: arithmetic, and by family [`conversions`], [`memory`] and [`warp`]
+//! - [`opcodes`]: the table of opcodes: arithmetic, and by family [`floats`], [`moves`], [`conversions`], [`memory`] and [`warp`]
 //! - [`origins`]: which kernel parameter an address was made from
 mod conversions;
+mod floats;
 mod memory;
+mod moves;
 mod opcodes;
 mod operands;
 mod origins;
@@ -203,7 +205,14 @@ impl<'a> Decoder<'a> {
                 Statement::Instruction(instruction) => {
                     let first = self.kernel.code.len();
                     self.instruction(frame, instruction, returns.is_some())
-                        .map_err(|r| Refusal::new(instruction.line, r.message))?;
+                        .map_err(|r| Refusal {
+                            line: if r.line == 0 {
+                                instruction.line
+                            } else {
+                                r.line
+                            },
+                            ..r
+                        })?;
                     if let Some((register, negated)) = instruction.guard {
                         let call = instruction.opcode.starts_with("call");
                         if call {

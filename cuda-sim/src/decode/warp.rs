@@ -1,6 +1,6 @@
 //! What the threads of a warp or a block do together.
 use super::Decoder;
-use super::opcodes::is_predicate;
+use super::moves::is_predicate;
 use super::operands::{Found, Frame};
 use crate::code::{Int2, Matrix, Op, Shuffle, TRUE, Vote};
 use crate::ptx::{Instruction, Operand, Refusal};

@@ -138,7 +138,10 @@ pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream
             ));
         }
         let found = driver.allocate(bytes)?;
-        driver.submit(stream, Work::Allocated(found, bytes as u64))?;
+        driver.submit(stream, Work::Nothing)?;
+        driver
+            .memory
+            .bear(found, stream, driver.streams[stream].issued);
         // SAFETY: as the caller promises.
         unsafe { give(address, found) }
     })

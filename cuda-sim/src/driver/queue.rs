@@ -48,8 +48,6 @@ pub enum Work {
         pattern: Vec<u8>,
         count: usize,
     },
-    /// An allocation becomes usable.
-    Allocated(u64, u64),
     Free(u64),
     Record(u64),
     Call(unsafe extern "C" fn(*mut c_void), usize),
@@ -65,7 +63,6 @@ impl Work {
             Work::CopyOut { .. } => "a copy to the host".into(),
             Work::Copy { .. } => "a copy".into(),
             Work::Fill { .. } => "a memset".into(),
-            Work::Allocated(..) => "an allocation".into(),
             Work::Free(_) => "a free".into(),
             Work::Nothing | Work::Record(_) | Work::Call(..) => "an event".into(),
         }
@@ -131,7 +128,7 @@ impl Driver {
             _ => (handle / 16) as usize,
         };
         match self.streams.get(index) {
-            Some(stream) if stream.alive && (index < 2 || handle % 16 == 0) => Ok(index),
+            Some(stream) if stream.alive && (index < 2 || handle.is_multiple_of(16)) => Ok(index),
             _ => Err(status::INVALID_HANDLE),
         }
     }
@@ -239,7 +236,6 @@ impl Driver {
             },
             &clock,
         );
-        let failed = |result: Result<(), String>| result.map_err(Fault::failed);
         let illegal = |result: Result<(), String>| {
             result.map_err(|message| {
                 let out = message.contains("not all allocated");
@@ -288,12 +284,10 @@ impl Driver {
             }
             Work::Copy { from, to, bytes } => illegal(self.memory.copy(from, to, bytes)),
             Work::Fill { to, pattern, count } => illegal(self.memory.fill(to, &pattern, count)),
-            Work::Allocated(address, bytes) => failed(self.memory.claim(address, bytes)),
             Work::Free(address) => {
-                let bytes = self.memory.find(address).map_or(0, |a| a.size);
-                let claimed = failed(self.memory.claim(address, bytes));
+                let unused = self.memory.unused(address).map_err(Fault::failed);
                 self.memory.free(address);
-                claimed
+                unused
             }
             Work::Record(event) => {
                 if let Some(event) = self.events.get_mut(&event) {

@@ -1,37 +1,12 @@
 //! Loads, stores and atomics of lanes, with their checks.
 use super::Kind;
 use super::block::Block;
+use super::view::View;
 use super::warp::{Stop, Warp};
 use crate::code::{Access, Atomic, Inst, LOCAL_WINDOW, Place, SHARED_WINDOW, WINDOW};
 use crate::ptx::Space;
-use crate::shadow::{self, Clash, Who};
 
 pub type Checked<T> = Result<T, Box<Stop>>;
-
-/// A part of global memory that an instruction used last.
-#[derive(Clone, Copy)]
-pub struct Window {
-    low: u64,
-    high: u64,
-    /// Where the allocation begins, for the pointers.
-    start: u64,
-    data: *mut u8,
-    state: *mut u8,
-    writes: *mut u64,
-    reads: *mut u64,
-}
-
-impl Window {
-    pub const NONE: Window = Window {
-        low: 0,
-        high: 0,
-        start: 0,
-        data: std::ptr::null_mut(),
-        state: std::ptr::null_mut(),
-        writes: std::ptr::null_mut(),
-        reads: std::ptr::null_mut(),
-    };
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Act {
@@ -42,7 +17,7 @@ pub enum Act {
 }
 
 impl Act {
-    fn verb(self) -> &'static str {
+    pub fn verb(self) -> &'static str {
         match self {
             Act::Read => "reads",
             Act::Write => "writes",
@@ -65,160 +40,6 @@ impl Iterator for Lanes {
         let lane = self.0.trailing_zeros();
         self.0 &= self.0 - 1;
         Some(lane)
-    }
-}
-
-impl Block<'_> {
-    #[inline(always)]
-    pub fn who(&self, warp: &Warp, lane: u32) -> Who {
-        Who {
-            key: self.key,
-            thread: (warp.index * 32 + lane) as u64,
-            clock: self.now(),
-            block_clock: self.block_clock,
-            warp_clock: warp.warp_clock,
-        }
-    }
-
-    /// Finds the memory behind an address and makes it the window of this origin.
-    #[cold]
-    fn open(
-        &mut self,
-        lane: u32,
-        address: u64,
-        bytes: u64,
-        act: Act,
-        origin: u8,
-    ) -> Checked<Window> {
-        let (low, high) = self.reach[origin as usize];
-        let fault = |message: String| Err(Stop::new(lane, Kind::Address, message));
-        if address < low || address.checked_add(bytes).is_none_or(|end| end > high) {
-            let (verb, size) = (act.verb(), high - low);
-            let parameter = origin - 1;
-            let at = address.wrapping_sub(low) as i64;
-            return fault(format!(
-                "{verb} {bytes} bytes at {address:#x}, byte {at} of the {size} that parameter {parameter} points to: out of bounds"
-            ));
-        }
-        let verb = act.verb();
-        let Some(allocation) = self.memory.find_mut(address) else {
-            return fault(format!(
-                "{verb} {bytes} bytes at {address:#x}, which is in no allocation: out of bounds"
-            ));
-        };
-        if !allocation.holds(address, bytes) {
-            let (at, size) = (address - allocation.address, allocation.size);
-            return fault(format!(
-                "{verb} {bytes} bytes at byte {at} of an allocation of {size} at {:#x}: out of bounds",
-                allocation.address
-            ));
-        }
-        let window = Window {
-            low: low.max(allocation.address),
-            high: high.min(allocation.address + allocation.size),
-            start: allocation.address,
-            data: allocation.data.as_mut_ptr(),
-            state: allocation.state.as_mut_ptr(),
-            writes: allocation.writes.as_mut_ptr(),
-            reads: allocation.reads.as_mut_ptr(),
-        };
-        self.windows[origin as usize] = window;
-        Ok(window)
-    }
-
-    /// Checks an access to global memory and remembers it. The bytes are behind the pointer.
-    #[inline(always)]
-    pub fn global(
-        &mut self,
-        warp: &Warp,
-        lane: u32,
-        address: u64,
-        bytes: u64,
-        act: Act,
-        origin: u8,
-    ) -> Checked<*mut u8> {
-        let mut window = self.windows[origin as usize];
-        if address < window.low || address + bytes > window.high || address > u64::MAX - bytes {
-            window = self.open(lane, address, bytes, act, origin)?;
-        }
-        if address & (bytes - 1) != 0 {
-            return Err(misaligned(lane, address, bytes, act));
-        }
-        let at = (address - window.start) as usize;
-        let who = self.who(warp, lane);
-        // SAFETY: the window's pointers are those of a live allocation, which holds the bytes; its records are one for
-        // each word that it has a byte of, and an aligned access of less than 4 bytes is within one word.
-        unsafe {
-            if act != Act::Write && !initialised(window.state.add(at), bytes) {
-                let message = format!(
-                    "reads {bytes} bytes at {address:#x}, which nothing wrote: uninitialised"
-                );
-                return Err(Stop::failed(lane, message));
-            }
-            let (first, count, mask) = words(at, bytes);
-            for word in first..first + count {
-                let (write, read) = (window.writes.add(word), window.reads.add(word));
-                let clash = shadow::clash(*write, mask, &who);
-                if clash != Clash::None && !(act == Act::Atomic && *write >> 28 & 3 == 1) {
-                    self.settle(lane, &who, *write, clash, (act, "wrote"), address)?;
-                }
-                if act == Act::Read {
-                    *read = shadow::read(*read, mask, &who, true);
-                    continue;
-                }
-                let clash = shadow::clash(*read, mask, &who);
-                if clash != Clash::None {
-                    self.settle(lane, &who, *read, clash, (act, "read"), address)?;
-                }
-                let atomic = (act == Act::Atomic) as u64;
-                *write = shadow::record(mask, &who) | atomic << 28;
-            }
-            if act == Act::Write {
-                std::ptr::write_bytes(window.state.add(at), 1, bytes as usize);
-            }
-            Ok(window.data.add(at))
-        }
-    }
-
-    /// What a record of another block, launch or thread means.
-    #[inline(never)]
-    fn settle(
-        &self,
-        lane: u32,
-        who: &Who,
-        record: u64,
-        clash: Clash,
-        acts: (Act, &str),
-        address: u64,
-    ) -> Checked<()> {
-        let (verb, did) = (acts.0.verb(), acts.1);
-        if clash == Clash::Foreign && shadow::stamp(record) != shadow::stamp(who.key << 30) {
-            if self.memory.ordered(record) {
-                return Ok(());
-            }
-            let other = self.memory.name(record);
-            return Err(Stop::failed(
-                lane,
-                format!(
-                    "{verb} {address:#x}, which {other} of another stream {did}: nothing orders the two"
-                ),
-            ));
-        }
-        let message = match (clash, shadow::block(record)) {
-            (Clash::Foreign, Some(block)) => {
-                format!("{verb} {address:#x}, which block {block} of this launch {did}: a race")
-            }
-            (Clash::Foreign, None) => {
-                format!("{verb} {address:#x}, which several blocks of this launch {did}: a race")
-            }
-            _ => {
-                let thread = shadow::thread(record);
-                format!(
-                    "{verb} {address:#x}, which thread {thread} of this block {did} since the last barrier: a race"
-                )
-            }
-        };
-        Err(Stop::failed(lane, message))
     }
 }
 
@@ -331,6 +152,52 @@ impl Warp {
         }
     }
 
+    /// Checks the accesses of all lanes to as many bytes, and calls `f` with each lane's.
+    #[inline(always)]
+    fn each(
+        &mut self,
+        block: &mut Block,
+        i: &Inst,
+        access: &Access,
+        lanes: u32,
+        (bytes, act): (u64, Act),
+        f: impl Fn(&mut Warp, u32, *mut u8),
+    ) -> Checked<()> {
+        let kernel = block.launch.kernel;
+        match access.place {
+            Place::In(Space::Global | Space::Const) => {
+                let mut view = View::global(block, self, access.origin);
+                for lane in Lanes(lanes) {
+                    let address = self
+                        .get(kernel, i.a, lane, access.wide_address)
+                        .wrapping_add(i.extra);
+                    let at = view.at(block, false, lane, address, bytes, act)?;
+                    f(self, lane, at);
+                }
+            }
+            Place::In(Space::Shared) => {
+                let mut view = View::shared(block, self);
+                for lane in Lanes(lanes) {
+                    let address = self
+                        .get(kernel, i.a, lane, access.wide_address)
+                        .wrapping_add(i.extra);
+                    let at = view.at(block, true, lane, address, bytes, act)?;
+                    f(self, lane, at);
+                }
+            }
+            _ => {
+                for lane in Lanes(lanes) {
+                    let address = self
+                        .get(kernel, i.a, lane, access.wide_address)
+                        .wrapping_add(i.extra);
+                    let at = self.reach(block, access, lane, address, bytes, act)?;
+                    f(self, lane, at);
+                }
+            }
+        }
+        Ok(())
+    }
+
     #[inline(always)]
     pub fn load(
         &mut self,
@@ -339,21 +206,42 @@ impl Warp {
         access: &Access,
         lanes: u32,
     ) -> Checked<()> {
-        let kernel = block.launch.kernel;
-        let bytes = access.size as u64 * access.count as u64;
-        for lane in Lanes(lanes) {
-            let address = self
-                .get(kernel, i.a, lane, access.wide_address)
-                .wrapping_add(i.extra);
-            let from = self.reach(block, access, lane, address, bytes, Act::Read)?;
-            for element in 0..access.count as usize {
-                let row = kernel.lists[i.list.0 as usize + element];
-                // SAFETY: `reach` gives a pointer to `bytes` bytes.
-                let value = unsafe { load(from.add(element * access.size as usize), access) };
-                self.set(row, lane, access.wide, value);
-            }
+        let rows = &block.launch.kernel.lists[i.list.0 as usize..][..access.count as usize];
+        let (words, any) = (
+            // SAFETY: `each` gives pointers to as many bytes as were checked; there are at least as many rows as words.
+            |w: &mut Warp, lane: u32, from: *mut u8, count: usize| unsafe {
+                for (at, &row) in rows.iter().enumerate().take(count) {
+                    w.set32(row, lane, from.cast::<u32>().add(at).read_unaligned());
+                }
+            },
+            // SAFETY: as above.
+            |w: &mut Warp, lane: u32, from: *mut u8| unsafe {
+                for (at, &row) in rows.iter().enumerate() {
+                    let value = load(from.add(at * access.size as usize), access);
+                    w.set(row, lane, access.wide, value);
+                }
+            },
+        );
+        match (access.size, access.count, access.wide) {
+            (4, 1, false) => self.each(block, i, access, lanes, (4, Act::Read), |w, l, p| {
+                words(w, l, p, 1)
+            }),
+            (4, 2, false) => self.each(block, i, access, lanes, (8, Act::Read), |w, l, p| {
+                words(w, l, p, 2)
+            }),
+            (4, 4, false) => self.each(block, i, access, lanes, (16, Act::Read), |w, l, p| {
+                words(w, l, p, 4)
+            }),
+            (2, 1, _) => self.each(block, i, access, lanes, (2, Act::Read), any),
+            (size, count, _) => self.each(
+                block,
+                i,
+                access,
+                lanes,
+                (size as u64 * count as u64, Act::Read),
+                any,
+            ),
         }
-        Ok(())
     }
 
     #[inline(always)]
@@ -365,20 +253,44 @@ impl Warp {
         lanes: u32,
     ) -> Checked<()> {
         let kernel = block.launch.kernel;
-        let bytes = access.size as u64 * access.count as u64;
-        for lane in Lanes(lanes) {
-            let address = self
-                .get(kernel, i.a, lane, access.wide_address)
-                .wrapping_add(i.extra);
-            let to = self.reach(block, access, lane, address, bytes, Act::Write)?;
-            for element in 0..access.count as usize {
-                let row = kernel.lists[i.list.0 as usize + element];
-                let value = self.get(kernel, row, lane, access.wide);
-                // SAFETY: `reach` gives a pointer to `bytes` bytes.
-                unsafe { store(to.add(element * access.size as usize), access.size, value) };
-            }
+        let rows = &kernel.lists[i.list.0 as usize..][..access.count as usize];
+        let (words, any) = (
+            // SAFETY: `each` gives pointers to as many bytes as were checked; there are at least as many rows as words.
+            |w: &mut Warp, lane: u32, to: *mut u8, count: usize| unsafe {
+                for (at, &row) in rows.iter().enumerate().take(count) {
+                    to.cast::<u32>()
+                        .add(at)
+                        .write_unaligned(w.get32(kernel, row, lane));
+                }
+            },
+            // SAFETY: as above.
+            |w: &mut Warp, lane: u32, to: *mut u8| unsafe {
+                for (at, &row) in rows.iter().enumerate() {
+                    let value = w.get(kernel, row, lane, access.wide);
+                    store(to.add(at * access.size as usize), access.size, value);
+                }
+            },
+        );
+        match (access.size, access.count, access.wide) {
+            (4, 1, false) => self.each(block, i, access, lanes, (4, Act::Write), |w, l, p| {
+                words(w, l, p, 1)
+            }),
+            (4, 2, false) => self.each(block, i, access, lanes, (8, Act::Write), |w, l, p| {
+                words(w, l, p, 2)
+            }),
+            (4, 4, false) => self.each(block, i, access, lanes, (16, Act::Write), |w, l, p| {
+                words(w, l, p, 4)
+            }),
+            (2, 1, _) => self.each(block, i, access, lanes, (2, Act::Write), any),
+            (size, count, _) => self.each(
+                block,
+                i,
+                access,
+                lanes,
+                (size as u64 * count as u64, Act::Write),
+                any,
+            ),
         }
-        Ok(())
     }
 
     pub fn atomic(

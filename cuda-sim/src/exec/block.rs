@@ -1,6 +1,6 @@
 //! A block of threads.
-use super::access::Window;
 use super::shared::Shared;
+use super::view::Window;
 use super::warp::{State, Warp};
 use super::{Fault, Launch};
 use crate::code::{Op, Vote};

@@ -106,12 +106,12 @@ impl Warp {
             let mut result = [0; PART];
             // SAFETY: all are rows of 32 values; those of sources are not written while they are read.
             unsafe {
-                for l in 0..PART {
-                    result[l] = f(*a.add(at + l), *b.add(at + l), *c.add(at + l));
+                for (l, result) in result.iter_mut().enumerate() {
+                    *result = f(*a.add(at + l), *b.add(at + l), *c.add(at + l));
                 }
-                for l in 0..PART {
+                for (l, result) in result.iter_mut().enumerate() {
                     let mask = self.mask32.0[at + l];
-                    result[l] = result[l] & mask | *d.add(at + l) & !mask;
+                    *result = *result & mask | *d.add(at + l) & !mask;
                 }
                 d.add(at).cast::<[u32; PART]>().write(result);
             }
@@ -133,12 +133,12 @@ impl Warp {
             let mut result = [0; PART];
             // SAFETY: all are rows of 64-bit values; those of sources are not written while they are read.
             unsafe {
-                for l in 0..PART {
-                    result[l] = f(*a.add(at + l), *b.add(at + l), *c.add(at + l));
+                for (l, result) in result.iter_mut().enumerate() {
+                    *result = f(*a.add(at + l), *b.add(at + l), *c.add(at + l));
                 }
-                for l in 0..PART {
+                for (l, result) in result.iter_mut().enumerate() {
                     let mask = self.mask64[at + l];
-                    result[l] = result[l] & mask | *d.add(at + l) & !mask;
+                    *result = *result & mask | *d.add(at + l) & !mask;
                 }
                 d.add(at).cast::<[u64; PART]>().write(result);
             }

@@ -2,15 +2,16 @@
 //!
 //! - [`block`]: a block: its warps, its shared memory, its barriers
 //! - [`warp`]: a warp: lanes that are together, and where they part
-//! - [`step`]: one instruction
+//! - [`step`]: one instruction; [`families`]: operations that are many of a kind
 //! - [`lanes`]: arithmetic for the 32 lanes of a warp; [`integer`], [`float`] and [`convert`] say what is computed
-//! - [`access`]: loads and stores with their checks; [`shared`]: the same of shared memory
-//! - [`copies`]: `cp.async`
+//! - [`access`]: loads and stores; [`view`]: their checks; [`shared`]: the shared memory of a block
+//! - [`mod@copies`]: the asynchronous copies of `cp.async`
 //! - [`sync`]: shuffles, votes and what else the lanes of a warp do together; [`matrix`]: `mma` and `ldmatrix`
 mod access;
 mod block;
 mod convert;
 mod copies;
+mod families;
 mod float;
 mod integer;
 mod lanes;
@@ -18,6 +19,7 @@ mod matrix;
 mod shared;
 mod step;
 mod sync;
+mod view;
 mod warp;
 
 use crate::code::Kernel;

@@ -1,14 +1,15 @@
 //! The shared memory of a block.
-use super::access::{Act, Checked, initialised, misaligned, words};
+use super::access::{Act, Checked};
 use super::block::Block;
+use super::view::Window;
 use super::warp::{Stop, Warp};
 use super::{Kind, access};
 use crate::code::{Kernel, SHARED_BASE};
-use crate::shadow::{self, Clash, Who};
+use crate::shadow::{self, Who};
 
 /// States of a byte.
 const EMPTY: u8 = 0;
-const WRITTEN: u8 = 1;
+pub const WRITTEN: u8 = 1;
 /// An asynchronous copy will land there.
 const FLYING: u8 = 2;
 /// Of no variable.
@@ -22,7 +23,7 @@ pub struct Shared {
     writes: Vec<u64>,
     reads: Vec<u64>,
     /// The run of a block: a key for records, so that those of earlier blocks count for nothing.
-    run: u64,
+    pub run: u64,
 }
 
 impl Shared {
@@ -44,6 +45,18 @@ impl Shared {
         }
     }
 
+    pub fn window(&mut self) -> Window {
+        Window {
+            low: SHARED_BASE,
+            high: SHARED_BASE + self.data.len() as u64,
+            start: SHARED_BASE,
+            data: self.data.as_mut_ptr(),
+            state: self.state.as_mut_ptr(),
+            writes: self.writes.as_mut_ptr(),
+            reads: self.reads.as_mut_ptr(),
+        }
+    }
+
     pub fn restart(&mut self) {
         self.state.copy_from_slice(&self.fresh);
         self.run += 1;
@@ -51,69 +64,11 @@ impl Shared {
 }
 
 impl Block<'_> {
-    /// Checks an access to shared memory and remembers it. The bytes are behind the pointer.
-    #[inline(always)]
-    pub fn shared_access(
-        &mut self,
-        warp: &Warp,
-        lane: u32,
-        address: u64,
-        bytes: u64,
-        act: Act,
-    ) -> Checked<*mut u8> {
-        let at = address.wrapping_sub(SHARED_BASE) as usize;
-        let size = self.shared.data.len();
-        if at >= size || size - at < bytes as usize {
-            let message = format!(
-                "{} {bytes} bytes at byte {} of {size} of shared memory: out of bounds",
-                verb(act),
-                at as i64
-            );
-            return Err(Stop::new(lane, Kind::Address, message));
-        }
-        if address & (bytes - 1) != 0 {
-            return Err(misaligned(lane, address, bytes, act));
-        }
-        let who = Who {
-            key: self.shared.run,
-            ..self.who(warp, lane)
-        };
-        // SAFETY: the bytes are within the memory, and so are their states and words.
-        unsafe {
-            let state = self.shared.state.as_mut_ptr().add(at);
-            if !initialised(state, bytes) {
-                self.shared_state(lane, at, bytes, act)?;
-            }
-            let (first, count, mask) = words(at, bytes);
-            for word in first..first + count {
-                let write = self.shared.writes.as_mut_ptr().add(word);
-                let read = self.shared.reads.as_mut_ptr().add(word);
-                if shadow::clash(*write, mask, &who) == Clash::Race
-                    && !(act == Act::Atomic && *write >> 28 & 3 == 1)
-                {
-                    return Err(race(lane, at, *write, act, "wrote"));
-                }
-                if act == Act::Read {
-                    *read = shadow::read(*read, mask, &who, false);
-                    continue;
-                }
-                if shadow::clash(*read, mask, &who) == Clash::Race {
-                    return Err(race(lane, at, *read, act, "read"));
-                }
-                *write = shadow::record(mask, &who) | ((act == Act::Atomic) as u64) << 28;
-            }
-            if act == Act::Write {
-                std::ptr::write_bytes(state, WRITTEN, bytes as usize);
-            }
-            Ok(self.shared.data.as_mut_ptr().add(at))
-        }
-    }
-
     /// Says what is wrong with the states of bytes, if anything is.
     #[inline(never)]
-    fn shared_state(&self, lane: u32, at: usize, bytes: u64, act: Act) -> Checked<()> {
+    pub fn shared_state(&self, lane: u32, at: usize, bytes: u64, act: Act) -> Checked<()> {
         let state = &self.shared.state[at..at + bytes as usize];
-        let verb = verb(act);
+        let verb = act.verb();
         if state.contains(&GAP) {
             let message = format!(
                 "{verb} {bytes} bytes at byte {at} of shared memory, outside of every variable: out of bounds"
@@ -155,23 +110,4 @@ impl Block<'_> {
         let (first, count, mask) = access::words(at, data.len() as u64);
         self.shared.writes[first..first + count].fill(shadow::record(mask, &who));
     }
-}
-
-fn verb(act: Act) -> &'static str {
-    match act {
-        Act::Read => "reads",
-        Act::Write => "writes",
-        Act::Atomic => "updates",
-    }
-}
-
-#[cold]
-fn race(lane: u32, at: usize, record: u64, act: Act, did: &str) -> Box<Stop> {
-    let (verb, thread) = (verb(act), shadow::thread(record));
-    Stop::failed(
-        lane,
-        format!(
-            "{verb} byte {at} of shared memory, which thread {thread} {did} since the last barrier: a race"
-        ),
-    )
 }

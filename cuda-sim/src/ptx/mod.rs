@@ -1,4 +1,5 @@
-//! PTX as text: [`lex`] makes tokens, [`parse`] makes a tree with registers and variables resolved.
+//! PTX as text: [`lex`] makes tokens, [`parse`] makes a tree with registers and variables resolved, [`body`] that of functions.
+pub mod body;
 pub mod lex;
 pub mod parse;
 
