@@ -1,8 +1,8 @@
 //! `sslc` as a person drives it: a real process, real files, exit codes.
 //!
-//! - [`drive`]: runs it. [`browser`], [`python`]: others that read what it writes.
+//! - [`drive`]: runs it. [`browser`], [`python`]: others that read what it writes. [`gpu`]: a simulated GPU.
 //! - [`specs`], [`environment`], [`training`], [`runs`], [`resume`], [`eval`], [`commands`], [`compare`], [`reports`], [`snapshots`], [`starters`],
-//!   [`export`], [`init`], [`data`], [`fetch`]: the tests, by what they are about.
+//!   [`export`], [`init`], [`data`], [`fetch`], [`cuda`]: the tests, by what they are about.
 
 #[path = "cli/browser.rs"]
 mod browser;
@@ -10,6 +10,8 @@ mod browser;
 mod commands;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/cuda.rs"]
+mod cuda;
 #[path = "cli/data.rs"]
 mod data;
 #[path = "cli/drive.rs"]
@@ -22,6 +24,8 @@ mod eval;
 mod export;
 #[path = "cli/fetch.rs"]
 mod fetch;
+#[path = "support/cuda.rs"]
+mod gpu;
 #[path = "cli/init.rs"]
 mod init;
 #[path = "cli/python.rs"]

@@ -73,15 +73,14 @@ impl CudaDevice {
         if needed <= free as u64 {
             return Ok(());
         }
-        let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64);
         Err(Diagnostic::new(
             codes::E0701,
             format!(
                 "a step needs {} of memory, and '{}' has {} free of {}",
-                gib(needed),
+                size(needed),
                 self.gpu.name,
-                gib(free as u64),
-                gib(total as u64)
+                size(free as u64),
+                size(total as u64)
             ),
         )
         .help("make the batch or the views smaller, or let values be made again: `train { memory = \"…GiB\" }`"))
@@ -154,6 +153,15 @@ impl CudaDevice {
         }
         Ok(Ok(loaded))
     }
+}
+
+/// `1.5 GiB`, `20.0 MiB`
+fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 1024.0 {
+        return format!("{mib:.1} MiB");
+    }
+    format!("{:.1} GiB", mib / 1024.0)
 }
 
 impl Device for CudaDevice {

@@ -54,16 +54,7 @@ impl Sslc {
     }
 
     pub fn run(&self, args: &[&str]) -> Run {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = self.command(args).output().unwrap();
-        Run {
-            status: status.code(),
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        }
+        Run::of(self.command(args).output().unwrap())
     }
 }
 
@@ -75,6 +66,14 @@ pub struct Run {
 }
 
 impl Run {
+    pub fn of(output: Output) -> Run {
+        Run {
+            status: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// The run failed with this exit code and these words in its message.
     #[track_caller]
     pub fn fails(&self, status: i32, words: &[&str]) {

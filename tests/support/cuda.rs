@@ -3,7 +3,7 @@
 use sslc_runtime::cuda::nvrtc;
 use std::process::Command;
 
-/// Lets a command find the simulated GPU. False where there is no compiler for it; then the test says so and has to pass.
+/// Lets a command find the simulated GPU, and keep compiled kernels among what tests leave. False where there is no compiler for it; then the test says so and has to pass.
 ///
 /// # Panics
 /// Where `SSLC_REQUIRE_NVRTC` is 1 and there is no compiler.
@@ -21,5 +21,9 @@ pub fn simulate(command: &mut Command) -> bool {
         path.push(rest);
     }
     command.env("LD_LIBRARY_PATH", path);
+    command.env(
+        "SSLC_CACHE",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"),
+    );
     true
 }

@@ -1,0 +1,190 @@
+//! `--device cuda`, on a simulated GPU, and where there is none.
+
+use crate::drive::{Run, Sslc, TINY};
+use crate::gpu::simulate;
+use serde_json::Value;
+use sslc_runtime::tensors::{self, Data, Tensors};
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+/// Runs it where `--device cuda` is a simulated GPU, with variables set; `None` where there is no compiler for it.
+fn on_gpu(sslc: &Sslc, args: &[&str], set: &[(&str, &str)]) -> Option<Run> {
+    let mut command = sslc.command(args);
+    if !simulate(&mut command) {
+        return None;
+    }
+    command.envs(set.iter().copied());
+    Some(Run::of(command.output().unwrap()))
+}
+
+fn weights(path: &Path) -> Tensors {
+    tensors::read(path).unwrap()
+}
+
+fn floats(data: &Data) -> &[f32] {
+    match data {
+        Data::F32(values) => values,
+        Data::I64(_) => &[],
+    }
+}
+
+fn losses(run: &Path) -> Vec<f64> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap());
+    lines.filter_map(|l| l["loss"].as_f64()).collect()
+}
+
+/// The first step is launched kernel by kernel, the second recorded, the others replayed.
+#[test]
+fn a_training_on_a_gpu_goes_as_on_the_cpu() {
+    let sslc = Sslc::with("a.ssl", TINY.replace("steps = 3", "steps = 4"));
+    let Some(run) = on_gpu(
+        &sslc,
+        &["run", "a.ssl", "--device", "cuda", "--out", "gpu"],
+        &[],
+    ) else {
+        return;
+    };
+    assert!(
+        run.succeeds().contains("device: Simulated"),
+        "{}",
+        run.stdout
+    );
+    sslc.run(&["run", "a.ssl", "--device", "cpu", "--out", "cpu"])
+        .succeeds();
+    let [gpu, cpu] = ["gpu", "cpu"].map(|name| sslc.path().join(name));
+    let (on_gpu, on_cpu) = (losses(&gpu), losses(&cpu));
+    assert_eq!(on_gpu.len(), 4);
+    for (a, b) in on_gpu.iter().zip(&on_cpu) {
+        assert!((a - b).abs() < 2e-3, "{on_gpu:?} and {on_cpu:?}");
+    }
+    let [gpu, cpu] = [gpu, cpu].map(|run| weights(&run.join("encoder.safetensors")));
+    for (name, tensor) in &gpu {
+        let (a, b) = (floats(&tensor.data), floats(&cpu[name].data));
+        let apart = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+        let whole = b.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>();
+        let off = (apart.sum::<f64>() / whole.max(1e-6)).sqrt();
+        assert!(off < 0.02, "{name} is off by {off}");
+    }
+}
+
+/// Kernels that are launched, recorded and replayed make the same bits.
+#[test]
+fn a_training_on_a_gpu_goes_on_bit_for_bit() {
+    let text = |steps: u32| TINY.replace("steps = 3", &format!("steps = {steps}"));
+    let sslc = Sslc::with("a.ssl", text(5));
+    let args = |out| ["run", "a.ssl", "--device", "cuda", "--out", out];
+    let Some(run) = on_gpu(&sslc, &args("whole"), &[]) else {
+        return;
+    };
+    run.succeeds();
+    sslc.write("b.ssl", text(2));
+    let parts = ["run", "b.ssl", "--device", "cuda", "--out", "parts"];
+    on_gpu(&sslc, &parts, &[]).unwrap().succeeds();
+    let more = [
+        "run",
+        "a.ssl",
+        "--resume",
+        "parts",
+        "--allow-spec-change",
+        "--device",
+        "cuda",
+    ];
+    on_gpu(&sslc, &more, &[]).unwrap().succeeds();
+    let [whole, parts] =
+        ["whole", "parts"].map(|run| weights(&sslc.path().join(run).join("encoder.safetensors")));
+    assert!(whole == parts, "the encoders differ");
+}
+
+#[test]
+fn what_a_gpu_lacks_is_told() {
+    let sslc = Sslc::with("a.ssl", TINY);
+    let cases: [(&str, &str, &str, &[&str]); 4] = [
+        (
+            "cuda:3",
+            "",
+            "",
+            &["E0752", "no GPU number 3", "--device cuda"],
+        ),
+        (
+            "cuda",
+            "SSLC_SIM_ARCH",
+            "75",
+            &["E0752", "compute capability 7.5"],
+        ),
+        (
+            "cuda",
+            "SSLC_SIM_MEMORY",
+            "200000",
+            &["E0701", "0.2 MiB free of", "smaller"],
+        ),
+        (
+            "cuda",
+            "SSLC_NVRTC",
+            "/nowhere",
+            &["E0753", "'/nowhere'", "pip download"],
+        ),
+    ];
+    for (device, name, value, words) in cases {
+        let set = [(name, value)];
+        let set = if name.is_empty() { &[] } else { &set[..] };
+        let Some(run) = on_gpu(&sslc, &["run", "a.ssl", "--device", device], set) else {
+            return;
+        };
+        run.fails(4, words);
+    }
+    assert!(!sslc.path().join("runs").exists(), "a run was begun");
+}
+
+#[test]
+fn without_a_driver_the_cpu_is_taken_and_said() {
+    if Path::new("/dev/nvidiactl").exists() {
+        eprintln!("SKIPPED: there is a driver");
+        return;
+    }
+    let sslc = Sslc::with("a.ssl", TINY);
+    let run = sslc.run(&["run", "a.ssl", "--device", "cuda"]);
+    run.fails(4, &["E0752", "no NVIDIA driver", "--device cpu"]);
+    let run = sslc.run(&["run", "a.ssl"]);
+    let text = run.succeeds();
+    assert!(text.contains("there is no NVIDIA driver"), "{text}");
+}
+
+/// Two processes fill one cache at once; what is damaged in it is made again.
+#[test]
+fn kernels_are_compiled_once_on_a_machine() {
+    let sslc = Sslc::with("a.ssl", TINY.replace("steps = 3", "steps = 1"));
+    let cache = sslc.path().join("cache");
+    let set = [("SSLC_CACHE", cache.to_str().unwrap())];
+    let mut both = Vec::new();
+    for out in ["1", "2"] {
+        let mut command = sslc.command(&["run", "a.ssl", "--device", "cuda", "--out", out]);
+        if !simulate(&mut command) {
+            return;
+        }
+        command.envs(set).stdout(Stdio::null());
+        both.push(command.spawn().unwrap());
+    }
+    for mut child in both {
+        assert!(child.wait().unwrap().success());
+    }
+    let files = || {
+        let mut files: Vec<_> = fs::read_dir(&cache)
+            .unwrap()
+            .map(|f| f.unwrap().path())
+            .collect();
+        files.sort();
+        files
+    };
+    let all = files();
+    assert!(all.len() > 20 && all.iter().all(|f| f.extension().is_none()));
+    let whole = fs::read(&all[0]).unwrap();
+    fs::write(&all[0], &whole[..whole.len() / 2]).unwrap();
+    let args = ["run", "a.ssl", "--device", "cuda", "--out", "3"];
+    on_gpu(&sslc, &args, &set).unwrap().succeeds();
+    assert_eq!(files(), all);
+    assert!(fs::read(&all[0]).unwrap() == whole);
+}
