@@ -119,7 +119,7 @@ fn what_a_gpu_lacks_is_told() {
             "cuda",
             "SSLC_SIM_MEMORY",
             "200000",
-            &["E0701", "0.2 MiB free of", "smaller"],
+            &["E0701", "MiB free of 0.2 MiB", "smaller"],
         ),
         (
             "cuda",
