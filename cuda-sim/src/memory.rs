@@ -317,7 +317,7 @@ impl Memory {
 
     /// Fills with a pattern of 1, 2 or 4 bytes.
     pub fn fill(&mut self, address: u64, pattern: &[u8], count: usize) -> Result<(), String> {
-        let bytes = pattern.len() * count;
+        let bytes = pattern.len().saturating_mul(count);
         self.touch(address, bytes as u64, true, true)?;
         if bytes > 0 {
             for chunk in self.bytes(address, bytes).chunks_exact_mut(pattern.len()) {

@@ -473,3 +473,22 @@ fn every_prefix_of_a_module_is_refused_or_loads() {
         .count();
     assert!(loaded < text.len() / 37 / 2);
 }
+
+#[test]
+fn what_no_device_has_room_for_does_not_load() {
+    let mut device = Device::default();
+    for body in [
+        ".shared .b8 s[4294967295];",
+        ".local .align 3 .b8 l[4];",
+        ".local .b8 a[16000000], b[16000000];",
+        ".reg .b32 %x<2000000>, %y<2000000>, %z<2000000>;",
+        ".shared .b8 s[99999999999999999999];",
+    ] {
+        assert!(device.load(&module(body)).is_err(), "{body}");
+    }
+    assert!(
+        device
+            .load(&module(".local .align 8 .b8 a[16], b[4];"))
+            .is_ok()
+    );
+}

@@ -685,3 +685,30 @@ fn the_library_lies_where_programs_look() {
         assert!(file.starts_with(b"\x7fELF"));
     }
 }
+
+#[test]
+fn sizes_beyond_all_memory_are_refused() {
+    let s = begin();
+    let (f, x) = (s.function("wrong", "in_place"), s.alloc(256));
+    let mut address = 0;
+    assert_eq!(
+        unsafe { memory::cuMemAlloc_v2(&mut address, usize::MAX) },
+        status::OUT_OF_MEMORY
+    );
+    let (mut value, mut blocks) = (0f32, -1);
+    let to = (&raw mut value).cast();
+    assert_eq!(
+        unsafe { memory::cuMemcpyDtoH_v2(to, x, usize::MAX) },
+        status::INVALID_VALUE
+    );
+    assert_eq!(
+        unsafe { memory::cuMemcpyHtoD_v2(x, to, usize::MAX) },
+        status::INVALID_VALUE
+    );
+    ok(unsafe {
+        modules::cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut blocks, f, 64, usize::MAX)
+    });
+    assert_eq!(blocks, 0);
+    ok(unsafe { memory::cuMemsetD32Async(x, 0, usize::MAX, 0) });
+    assert_eq!(info::cuCtxSynchronize(), status::ILLEGAL_ADDRESS);
+}

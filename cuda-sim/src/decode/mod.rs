@@ -13,6 +13,7 @@ mod origins;
 mod warp;
 
 use crate::code::{Inst, Kernel, Op, Parameter, SHARED_BASE, TRUE};
+use crate::ptx::parse::LARGEST;
 use crate::ptx::{Function, Instruction, Operand, Refusal, Space, Statement, Tree, Width};
 use operands::Frame;
 use std::collections::HashMap;
@@ -84,6 +85,7 @@ fn kernel(
             size: variable.size,
         });
         decoder.kernel.parameter_bytes = offset + variable.size;
+        decoder.fits()?;
     }
     decoder.function(function, &frame, None)?;
     let line = function.body.iter().rev().find_map(|s| match s {
@@ -124,13 +126,31 @@ impl<'a> Decoder<'a> {
                     offset as u64
                 }
             });
+            self.fits()?;
         }
+        self.fits()?;
         Ok(Frame {
             widths: function.registers.clone(),
             rows,
             places,
             formal: formals,
         })
+    }
+
+    /// Refuses what no device has room for.
+    fn fits(&self) -> Result<(), Refusal> {
+        let kernel = &self.kernel;
+        let most = kernel
+            .shared_bytes
+            .max(kernel.local_bytes)
+            .max(kernel.parameter_bytes);
+        if most > LARGEST || kernel.rows > 1 << 20 || kernel.predicates > 1 << 20 {
+            return Err(Refusal::new(
+                0,
+                "the kernel needs more memory or registers than any device has",
+            ));
+        }
+        Ok(())
     }
 
     fn rows(&mut self, count: u32) -> u32 {

@@ -1,6 +1,6 @@
 //! The table of opcodes: whole numbers and branches here, the rest by family elsewhere.
 use super::Decoder;
-use super::operands::{Found, Frame, kind};
+use super::operands::{Found, Frame, kind as type_of};
 use crate::code::{Count, Int1, Int2, Int3, Op, Shift};
 use crate::ptx::{Instruction, Operand, Refusal};
 
@@ -88,10 +88,20 @@ impl Decoder<'_> {
         if matches!(last, "bf16x2" | "bf16") {
             return self.half(frame, base, before, last == "bf16x2", i);
         }
-        let Some(kind) = kind(last) else {
+        let Some(kind) = type_of(last) else {
             return Ok(false);
         };
         let bytes = kind.bytes();
+        if let ("slct", &[chosen]) = (base, before)
+            && bytes == 4
+            && type_of(chosen).is_some_and(|k| k.bytes() == 4)
+        {
+            return match last {
+                "s32" => self.plain(frame, i, Op::Slct32, 4),
+                "f32" => self.plain(frame, i, Op::SlctF32, 4),
+                _ => Ok(false),
+            };
+        }
         if kind.float() {
             return self.floats(frame, base, before, kind, i);
         }
@@ -233,7 +243,6 @@ impl Decoder<'_> {
                 };
                 self.plain(frame, i, Op::Funnel(op), 4)
             }
-            ("slct", ["s32"]) if bytes == 4 => self.plain(frame, i, Op::Slct32, 4),
             _ => Ok(false),
         }
     }

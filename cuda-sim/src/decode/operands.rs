@@ -109,6 +109,7 @@ impl Decoder<'_> {
             None => {
                 let address = self.place_shared(size, align);
                 self.shared.insert(name.to_string(), address);
+                self.fits()?;
                 address
             }
         };

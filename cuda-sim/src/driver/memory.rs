@@ -27,7 +27,9 @@ impl Driver {
     /// Whether all of these bytes of the host are pinned.
     fn is_pinned(&self, address: usize, bytes: usize) -> bool {
         let found = self.pinned.range(..=address).next_back();
-        found.is_some_and(|(&start, &(size, _))| address + bytes <= start + size)
+        found.is_some_and(|(&start, &(size, _))| {
+            address.saturating_add(bytes) <= start.saturating_add(size)
+        })
     }
 
     fn copy_in(
@@ -38,7 +40,7 @@ impl Driver {
         bytes: usize,
         at_once: bool,
     ) -> Outcome {
-        if from.is_null() && bytes > 0 {
+        if from.is_null() && bytes > 0 || bytes > isize::MAX as usize {
             return Err(status::INVALID_VALUE);
         }
         let pinned = self.is_pinned(from as usize, bytes) || self.streams[stream].capture.is_some();
@@ -66,7 +68,7 @@ impl Driver {
         bytes: usize,
         at_once: bool,
     ) -> Outcome {
-        if to.is_null() && bytes > 0 {
+        if to.is_null() && bytes > 0 || bytes > isize::MAX as usize {
             return Err(status::INVALID_VALUE);
         }
         let capturing = self.streams[stream].capture.is_some();

@@ -83,7 +83,7 @@ impl Driver {
             .ok()
             .filter(|&t| t > 0)
             .ok_or(status::INVALID_VALUE)?;
-        let bytes = kernel.shared_declared as usize + shared + 1024;
+        let bytes = shared.saturating_add(kernel.shared_declared as usize + 1024);
         if threads > 1024 || bytes > SHARED_BYTES_MOST as usize + 1024 {
             return Ok(0);
         }

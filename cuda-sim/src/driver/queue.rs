@@ -78,7 +78,7 @@ impl Work {
             Work::CopyOut { to, bytes, .. } => (*to, *bytes),
             _ => return false,
         };
-        from < address + bytes && address < from + length
+        from < address.saturating_add(bytes) && address < from.saturating_add(length)
     }
 }
 

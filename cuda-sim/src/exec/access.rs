@@ -3,7 +3,7 @@ use super::Kind;
 use super::block::Block;
 use super::view::View;
 use super::warp::{Stop, Warp};
-use crate::code::{Access, Atomic, Inst, LOCAL_WINDOW, Place, SHARED_WINDOW, WINDOW};
+use crate::code::{Access, Atomic, Inst, Kernel, LOCAL_WINDOW, Place, SHARED_WINDOW, WINDOW};
 use crate::ptx::Space;
 
 pub type Checked<T> = Result<T, Box<Stop>>;
@@ -206,41 +206,28 @@ impl Warp {
         access: &Access,
         lanes: u32,
     ) -> Checked<()> {
-        let rows = &block.launch.kernel.lists[i.list.0 as usize..][..access.count as usize];
-        let (words, any) = (
-            // SAFETY: `each` gives pointers to as many bytes as were checked; there are at least as many rows as words.
-            |w: &mut Warp, lane: u32, from: *mut u8, count: usize| unsafe {
-                for (at, &row) in rows.iter().enumerate().take(count) {
-                    w.set32(row, lane, from.cast::<u32>().add(at).read_unaligned());
-                }
-            },
-            // SAFETY: as above.
-            |w: &mut Warp, lane: u32, from: *mut u8| unsafe {
-                for (at, &row) in rows.iter().enumerate() {
-                    let value = load(from.add(at * access.size as usize), access);
-                    w.set(row, lane, access.wide, value);
-                }
-            },
-        );
+        let kernel = block.launch.kernel;
+        let rows = &kernel.lists[i.list.0 as usize..][..access.count as usize];
         match (access.size, access.count, access.wide) {
             (4, 1, false) => self.each(block, i, access, lanes, (4, Act::Read), |w, l, p| {
-                words(w, l, p, 1)
+                // SAFETY: `each` gives pointers to as many bytes.
+                unsafe { w.load_words(rows, l, p, 1) }
             }),
             (4, 2, false) => self.each(block, i, access, lanes, (8, Act::Read), |w, l, p| {
-                words(w, l, p, 2)
+                // SAFETY: `each` gives pointers to as many bytes.
+                unsafe { w.load_words(rows, l, p, 2) }
             }),
             (4, 4, false) => self.each(block, i, access, lanes, (16, Act::Read), |w, l, p| {
-                words(w, l, p, 4)
+                // SAFETY: `each` gives pointers to as many bytes.
+                unsafe { w.load_words(rows, l, p, 4) }
             }),
-            (2, 1, _) => self.each(block, i, access, lanes, (2, Act::Read), any),
-            (size, count, _) => self.each(
-                block,
-                i,
-                access,
-                lanes,
-                (size as u64 * count as u64, Act::Read),
-                any,
-            ),
+            (size, count, _) => {
+                let bytes = size as u64 * count as u64;
+                self.each(block, i, access, lanes, (bytes, Act::Read), |w, l, p| {
+                    // SAFETY: as above.
+                    unsafe { w.load_any(rows, l, p, access) }
+                })
+            }
         }
     }
 
@@ -254,42 +241,84 @@ impl Warp {
     ) -> Checked<()> {
         let kernel = block.launch.kernel;
         let rows = &kernel.lists[i.list.0 as usize..][..access.count as usize];
-        let (words, any) = (
-            // SAFETY: `each` gives pointers to as many bytes as were checked; there are at least as many rows as words.
-            |w: &mut Warp, lane: u32, to: *mut u8, count: usize| unsafe {
-                for (at, &row) in rows.iter().enumerate().take(count) {
-                    to.cast::<u32>()
-                        .add(at)
-                        .write_unaligned(w.get32(kernel, row, lane));
-                }
-            },
-            // SAFETY: as above.
-            |w: &mut Warp, lane: u32, to: *mut u8| unsafe {
-                for (at, &row) in rows.iter().enumerate() {
-                    let value = w.get(kernel, row, lane, access.wide);
-                    store(to.add(at * access.size as usize), access.size, value);
-                }
-            },
-        );
         match (access.size, access.count, access.wide) {
             (4, 1, false) => self.each(block, i, access, lanes, (4, Act::Write), |w, l, p| {
-                words(w, l, p, 1)
+                // SAFETY: `each` gives pointers to as many bytes.
+                unsafe { w.store_words(kernel, rows, l, p, 1) }
             }),
             (4, 2, false) => self.each(block, i, access, lanes, (8, Act::Write), |w, l, p| {
-                words(w, l, p, 2)
+                // SAFETY: `each` gives pointers to as many bytes.
+                unsafe { w.store_words(kernel, rows, l, p, 2) }
             }),
             (4, 4, false) => self.each(block, i, access, lanes, (16, Act::Write), |w, l, p| {
-                words(w, l, p, 4)
+                // SAFETY: `each` gives pointers to as many bytes.
+                unsafe { w.store_words(kernel, rows, l, p, 4) }
             }),
-            (2, 1, _) => self.each(block, i, access, lanes, (2, Act::Write), any),
-            (size, count, _) => self.each(
-                block,
-                i,
-                access,
-                lanes,
-                (size as u64 * count as u64, Act::Write),
-                any,
-            ),
+            (size, count, _) => {
+                let bytes = size as u64 * count as u64;
+                self.each(block, i, access, lanes, (bytes, Act::Write), |w, l, p| {
+                    // SAFETY: as above.
+                    unsafe { w.store_any(kernel, rows, l, p, access) }
+                })
+            }
+        }
+    }
+
+    /// # Safety
+    /// `from` must be good for `count` words.
+    #[inline(always)]
+    unsafe fn load_words(&mut self, rows: &[u32], lane: u32, from: *mut u8, count: usize) {
+        for (at, &row) in rows.iter().enumerate().take(count) {
+            // SAFETY: as the caller promises.
+            let value = unsafe { from.cast::<u32>().add(at).read_unaligned() };
+            self.set32(row, lane, value);
+        }
+    }
+
+    /// # Safety
+    /// `from` must be good for what is accessed.
+    #[inline(always)]
+    unsafe fn load_any(&mut self, rows: &[u32], lane: u32, from: *mut u8, access: &Access) {
+        for (at, &row) in rows.iter().enumerate() {
+            // SAFETY: as the caller promises.
+            let value = unsafe { load(from.add(at * access.size as usize), access) };
+            self.set(row, lane, access.wide, value);
+        }
+    }
+
+    /// # Safety
+    /// `to` must be good for `count` words.
+    #[inline(always)]
+    unsafe fn store_words(
+        &mut self,
+        kernel: &Kernel,
+        rows: &[u32],
+        lane: u32,
+        to: *mut u8,
+        count: usize,
+    ) {
+        for (at, &row) in rows.iter().enumerate().take(count) {
+            let value = self.get32(kernel, row, lane);
+            // SAFETY: as the caller promises.
+            unsafe { to.cast::<u32>().add(at).write_unaligned(value) };
+        }
+    }
+
+    /// # Safety
+    /// `to` must be good for what is accessed.
+    #[inline(always)]
+    unsafe fn store_any(
+        &mut self,
+        kernel: &Kernel,
+        rows: &[u32],
+        lane: u32,
+        to: *mut u8,
+        access: &Access,
+    ) {
+        for (at, &row) in rows.iter().enumerate() {
+            let value = self.get(kernel, row, lane, access.wide);
+            // SAFETY: as the caller promises.
+            unsafe { store(to.add(at * access.size as usize), access.size, value) };
         }
     }
 

@@ -1,6 +1,7 @@
 //! `cp.async`: copies from global to shared memory that land at a wait.
-use super::access::{Act, Checked, Lanes};
+use super::access::{Act, Checked, Lanes, misaligned};
 use super::block::Block;
+use super::view::View;
 use super::warp::{Stop, Warp};
 use crate::code::Inst;
 use std::collections::VecDeque;
@@ -19,6 +20,8 @@ pub struct Copies {
     open: Vec<Copy>,
     /// Committed groups: how many of each lane came before is what a wait counts.
     groups: VecDeque<(u32, Vec<Copy>)>,
+    /// Empty ones, for use again.
+    spare: Vec<Vec<Copy>>,
 }
 
 impl Copies {
@@ -39,46 +42,38 @@ impl Warp {
     ) -> Checked<()> {
         let kernel = block.launch.kernel;
         let (wide_global, origin) = wide;
+        let mut sources = View::global(block, self, origin);
+        let mut targets = View::shared(block, self);
         for lane in Lanes(lanes) {
+            let (to_offset, from_offset) = (i.extra as u32 as i32, (i.extra >> 32) as u32 as i32);
             let to = self
                 .get(kernel, i.d, lane, i.c == 1)
-                .wrapping_add(i.extra as u32 as i32 as u64);
+                .wrapping_add(to_offset as u64);
             let from = self
                 .get(kernel, i.a, lane, wide_global)
-                .wrapping_add((i.extra >> 32) as u32 as i32 as u64);
+                .wrapping_add(from_offset as u64);
             let size = self.get32(kernel, i.b, lane);
             if size > bytes as u32 {
-                return Err(Stop::failed(
-                    lane,
-                    format!("cp.async of {bytes} bytes is to read {size}"),
-                ));
-            }
-            let mut data = [0; 16];
-            // Aligned parts of 4 bytes or more: what is not read becomes zeros.
-            let mut at = 0;
-            while at < size {
-                let part = part(size - at, from + at as u64);
-                let source =
-                    block.global(self, lane, from + at as u64, part as u64, Act::Read, origin)?;
-                // SAFETY: `global` gives a pointer to as many bytes.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(
-                        source,
-                        data.as_mut_ptr().add(at as usize),
-                        part as usize,
-                    )
-                };
-                at += part;
+                let message = format!("cp.async of {bytes} bytes is to read {size}");
+                return Err(Stop::failed(lane, message));
             }
             if from & (bytes as u64 - 1) != 0 {
-                return Err(super::access::misaligned(
-                    lane,
-                    from,
-                    bytes as u64,
-                    Act::Read,
-                ));
+                return Err(misaligned(lane, from, bytes as u64, Act::Read));
             }
-            block.shared_fly(self, lane, to, bytes as u64)?;
+            // What is not read becomes zeros.
+            let mut data = [0; 16];
+            let mut at = 0;
+            while at < size {
+                let part = part(size - at);
+                let source =
+                    sources.at(block, false, lane, from + at as u64, part as u64, Act::Read)?;
+                let target = data[at as usize..].as_mut_ptr();
+                // SAFETY: `at` gives a pointer to as many bytes, and `data` has them left.
+                unsafe { std::ptr::copy_nonoverlapping(source, target, part as usize) };
+                at += part;
+            }
+            targets.at(block, true, lane, to, bytes as u64, Act::Write)?;
+            block.shared_fly(to, bytes as u64);
             self.copies.open.push(Copy {
                 lane,
                 to,
@@ -90,56 +85,52 @@ impl Warp {
     }
 
     pub fn commit(&mut self, lanes: u32) {
-        let (group, open) = std::mem::take(&mut self.copies.open)
-            .into_iter()
-            .partition(|c| lanes >> c.lane & 1 == 1);
-        self.copies.open = open;
-        self.copies.groups.push_back((lanes, group));
+        let copies = &mut self.copies;
+        let mut group = copies.spare.pop().unwrap_or_default();
+        move_lanes(&mut copies.open, lanes, &mut group);
+        copies.groups.push_back((lanes, group));
     }
 
     /// Lands all but the latest `pending` groups of each lane; `u64::MAX`: also what is in no group.
     pub fn land(&mut self, block: &mut Block, pending: u64, lanes: u32) {
-        let mut landed = Vec::new();
+        let mut landed = self.copies.spare.pop().unwrap_or_default();
         if pending == u64::MAX {
-            let open = std::mem::take(&mut self.copies.open);
-            for copy in open {
-                if lanes >> copy.lane & 1 == 1 {
-                    landed.push(copy)
-                } else {
-                    self.copies.open.push(copy)
-                }
-            }
+            move_lanes(&mut self.copies.open, lanes, &mut landed);
         }
         let pending = if pending == u64::MAX { 0 } else { pending };
         let mut later = [0u64; 32];
         for (committed, group) in self.copies.groups.iter_mut().rev() {
-            let due = Lanes(*committed & lanes)
-                .filter(|&l| later[l as usize] >= pending)
-                .fold(0, |m, l| m | 1 << l);
+            let mut due = 0;
             for lane in Lanes(*committed) {
+                due |= ((later[lane as usize] >= pending) as u32) << lane;
                 later[lane as usize] += 1;
             }
-            for copy in std::mem::take(group) {
-                if due >> copy.lane & 1 == 1 {
-                    landed.push(copy)
-                } else {
-                    group.push(copy)
-                }
-            }
+            due &= lanes;
+            move_lanes(group, due, &mut landed);
             *committed &= !due;
         }
-        self.copies.groups.retain(|(committed, _)| *committed != 0);
-        for copy in landed {
+        while let Some((0, group)) = self.copies.groups.front_mut() {
+            self.copies.spare.push(std::mem::take(group));
+            self.copies.groups.pop_front();
+        }
+        for copy in landed.drain(..) {
             block.shared_land(self, copy.lane, copy.to, &copy.data[..copy.bytes as usize]);
         }
+        self.copies.spare.push(landed);
     }
 }
 
-/// The largest aligned part of at most `left` bytes.
-fn part(left: u32, address: u64) -> u32 {
-    let mut part = 16;
-    while part > left || address & (part as u64 - 1) != 0 {
-        part /= 2;
+/// Moves the copies of some lanes.
+fn move_lanes(from: &mut Vec<Copy>, lanes: u32, to: &mut Vec<Copy>) {
+    let moves = |copy: &Copy| lanes >> copy.lane & 1 == 1;
+    if from.iter().all(moves) {
+        to.append(from);
+    } else {
+        to.extend(from.extract_if(.., |copy| moves(copy)));
     }
-    part
+}
+
+/// The largest part of a copy, at a multiple of its size, that is no longer than what is left.
+fn part(left: u32) -> u32 {
+    if left >= 16 { 16 } else { 1 << left.ilog2() }
 }

@@ -3,6 +3,7 @@
 use super::access::{Act, Checked};
 use super::block::Block;
 use super::float::{widen_bf16, widen_f16};
+use super::view::View;
 use super::warp::{Stop, Warp};
 use crate::code::{Inst, Matrix};
 
@@ -28,12 +29,13 @@ impl Warp {
         self.full(lanes, "ldmatrix")?;
         let kernel = block.launch.kernel;
         let (count, transpose, wide) = shape;
+        let mut view = View::shared(block, self);
         for matrix in 0..count as usize {
             let mut rows = [[0u16; 8]; 8];
             for (row, values) in rows.iter_mut().enumerate() {
                 let lane = (matrix * 8 + row) as u32;
                 let address = self.get(kernel, i.a, lane, wide).wrapping_add(i.extra);
-                let from = block.shared_access(self, lane, address, 16, Act::Read)?;
+                let from = view.at(block, true, lane, address, 16, Act::Read)?;
                 // SAFETY: the access was checked for 16 bytes.
                 *values = unsafe { from.cast::<[u16; 8]>().read_unaligned() };
             }

@@ -90,12 +90,10 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// An asynchronous copy to these bytes begins.
-    pub fn shared_fly(&mut self, warp: &Warp, lane: u32, address: u64, bytes: u64) -> Checked<()> {
-        self.shared_access(warp, lane, address, bytes, Act::Write)?;
+    /// An asynchronous copy to these bytes, whose write was checked, begins.
+    pub fn shared_fly(&mut self, address: u64, bytes: u64) {
         let at = (address - SHARED_BASE) as usize;
         self.shared.state[at..at + bytes as usize].fill(FLYING);
-        Ok(())
     }
 
     /// It has landed. The lane that waited wrote it now.

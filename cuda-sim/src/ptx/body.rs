@@ -72,6 +72,9 @@ impl Parser<'_> {
         loop {
             let name = self.word()?.to_string();
             let first = function.registers.len() as u32;
+            if first > 1 << 20 {
+                return self.fail("too many registers");
+            }
             let name_is = if self.accept(b'<') {
                 let count = self.number()?.min(1 << 20) as u32;
                 self.mark(b'>')?;

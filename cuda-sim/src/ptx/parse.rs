@@ -3,6 +3,9 @@ use super::lex::{Token, tokens};
 use super::{Function, Operand, Refusal, Space, Tree, Variable};
 use std::collections::HashMap;
 
+/// Bytes of a variable in shared or local memory at most, far beyond what devices have.
+pub const LARGEST: u32 = 1 << 24;
+
 /// Parses a module.
 pub fn parse(text: &str) -> Result<Tree, Refusal> {
     let mut parser = Parser {
@@ -128,43 +131,51 @@ impl<'a> Parser<'a> {
 
     /// `.align 4 .b8 name[24] = {…}, …;` after its space.
     pub fn variables(&mut self, space: Space, external: bool) -> Result<Vec<Variable>, Refusal> {
-        let mut found = vec![self.variable(space, external)?];
+        let (align, element) = self.shape()?;
+        let mut found = vec![self.declarator(space, external, align, element)?];
         while self.accept(b',') {
-            let Some(first) = found.first() else { break };
-            let (align, element) = (first.align, first.align.max(1));
             found.push(self.declarator(space, external, align, element)?);
         }
         self.mark(b';')?;
         Ok(found)
     }
 
-    fn variable(&mut self, space: Space, external: bool) -> Result<Variable, Refusal> {
+    /// The alignment of a variable and the bytes of an element: `.align 4 .b8`.
+    fn shape(&mut self) -> Result<(u32, u32), Refusal> {
         let (mut align, mut lanes) = (0, 1);
         loop {
             match self.word()? {
-                ".align" => align = self.number()? as u32,
+                ".align" => align = self.alignment()?,
                 ".v2" => lanes = 2,
                 ".v4" => lanes = 4,
-                ".ptr" | ".global" | ".const" | ".shared" | ".local" => {}
                 other => {
                     let Some(element) = other.strip_prefix('.').and_then(type_size) else {
                         return self.fail(format!("`{other}` is not a supported type"));
                     };
-                    // `.param .u64 .ptr .global .align 4 name`
+                    // `.param .u64 .ptr .global .align 4 name`: of what is pointed to.
                     while let Some(Token::Word(word)) = self.peek() {
                         match word {
                             ".ptr" | ".global" | ".const" | ".shared" | ".local" => self.at += 1,
                             ".align" => {
                                 self.at += 1;
-                                self.number()?;
+                                self.alignment()?;
                             }
                             _ => break,
                         }
                     }
-                    let align = if align == 0 { element * lanes } else { align };
-                    return self.declarator(space, external, align, element * lanes);
+                    return Ok((
+                        if align == 0 { element * lanes } else { align },
+                        element * lanes,
+                    ));
                 }
             }
+        }
+    }
+
+    fn alignment(&mut self) -> Result<u32, Refusal> {
+        match self.number()? {
+            align @ 1..=4096 if align.is_power_of_two() => Ok(align as u32),
+            align => self.fail(format!("{align} is no alignment")),
         }
     }
 
@@ -193,7 +204,12 @@ impl<'a> Parser<'a> {
                 return self.fail(format!("`{name}` has more initial values than elements"));
             }
         }
-        let Ok(size) = u32::try_from(size) else {
+        let most = if matches!(space, Space::Global | Space::Const) {
+            1 << 30
+        } else {
+            LARGEST
+        };
+        let Some(size) = u32::try_from(size).ok().filter(|&s| s <= most) else {
             return self.fail(format!("`{name}` is too large"));
         };
         Ok(Variable {
@@ -308,7 +324,8 @@ impl<'a> Parser<'a> {
         loop {
             match self.word()? {
                 ".param" => {
-                    let variable = self.variable(Space::Param, false)?;
+                    let (align, element) = self.shape()?;
+                    let variable = self.declarator(Space::Param, false, align, element)?;
                     found.push(declare(function, scopes, variable));
                 }
                 other => return self.fail(format!("`{other}` is not supported as a parameter")),
