@@ -125,7 +125,7 @@ fn what_a_gpu_lacks_is_told() {
             "cuda",
             "SSLC_NVRTC",
             "/nowhere",
-            &["E0753", "'/nowhere'", "pip download"],
+            &["E0753", "'/nowhere'", "nvidia-cuda-nvrtc-cu12"],
         ),
     ];
     for (device, name, value, words) in cases {
