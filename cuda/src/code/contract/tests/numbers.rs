@@ -4,7 +4,12 @@
 //! deviations are not whole numbers: they are held to 10⁻⁵.
 
 use super::cases::{Case, Which};
-use crate::tests::{Bench, Draw};
+use crate::code::contract::form::Form;
+use crate::code::contract::of_cut;
+use crate::code::contract::tiles::{Cut, Tile, tiles};
+use crate::code::loops::loop_kernel;
+use crate::code::{Code, of_kernel};
+use crate::tests::{Bench, Draw, source};
 use proptest::prelude::*;
 use sslc_compiler::kernels::ir::{BufferKind, Combine, ConvShape, Element, KernelKind};
 
@@ -31,17 +36,49 @@ impl Case {
 
     /// Holds what the simulator makes of it to what the interpreter does.
     pub fn hold(&self, draw: &mut Draw) {
-        let bench = self.bench(draw);
-        let Some(got) = bench.run() else { return };
-        if let Some(wrong) = self.difference(&got, &bench.expected()) {
-            let sources: String = bench
-                .code()
-                .functions
-                .iter()
-                .map(|f| f.source.clone())
-                .collect();
-            panic!("{}: {wrong}\n{sources}", self.name);
+        self.hold_code(draw, &self.code(None));
+    }
+
+    /// The same with tiles of one kind, and `splits` parts of the terms.
+    fn hold_tile(&self, draw: &mut Draw, tile: Tile, splits: usize) {
+        let form = Form::new(&self.kernel.contraction);
+        let mut cut = Cut::whole(&form, tile);
+        if form.classes.is_none() {
+            let steps = cut.steps;
+            cut.steps = steps.div_ceil(splits);
+            cut.splits = steps.div_ceil(cut.steps);
         }
+        self.hold_code(draw, &self.code(Some(cut)));
+    }
+
+    fn hold_code(&self, draw: &mut Draw, code: &Code) {
+        let bench = self.bench(draw);
+        let Some(got) = bench.run_code(code) else {
+            return;
+        };
+        let wrong = match got {
+            Ok(got) => self.difference(&got, &bench.expected()),
+            Err(says) => Some(says),
+        };
+        if let Some(wrong) = wrong {
+            panic!("{}: {wrong}\n{}", self.name, source(code));
+        }
+    }
+
+    /// Its code, in the cut given or the one that is chosen.
+    pub fn code(&self, cut: Option<Cut>) -> Code {
+        let form = Form::new(&self.kernel.contraction);
+        let cut = cut.unwrap_or_else(|| Cut::new(&form, self.element()));
+        let (prologue, epilogue) = (&self.kernel.prologue, &self.kernel.epilogue);
+        let (drafts, rest) = of_cut(
+            &form,
+            cut,
+            prologue.as_ref(),
+            epilogue.as_ref(),
+            &self.buffers,
+        );
+        let rest = rest.map(|r| loop_kernel(r, &self.buffers));
+        of_kernel([drafts].into_iter().chain(rest).collect())
     }
 
     /// The first place where two runs differ, in words.
@@ -78,6 +115,49 @@ fn products_of_every_orientation() {
         ] {
             for turned in [[false, false], [false, true], [true, false], [true, true]] {
                 Case::matmul([element, element], sizes, turned).hold(&mut draw);
+            }
+        }
+    }
+}
+
+/// Every tile, with more rows, columns and terms than one has; the terms whole and in three parts.
+#[test]
+fn every_tile_of_products() {
+    let mut draw = Draw::new(2);
+    for element in [Element::F32, Element::Bf16] {
+        for (tile, _) in tiles(element) {
+            for (turned, odd) in [
+                ([false, false], 0),
+                ([true, true], 4),
+                ([false, true], 1),
+                ([true, false], 2),
+            ] {
+                let sizes = [1, tile.m + 8 + odd, tile.n + 16 + odd, 3 * tile.k + 8 + odd];
+                let case = Case::matmul([element, Element::F32], sizes, turned);
+                case.hold_tile(&mut draw, *tile, 1);
+                let case = Case::matmul([element, element], sizes, turned);
+                case.with_statistics().hold_tile(&mut draw, *tile, 1);
+                let case = Case::matmul([element, element], sizes, turned);
+                case.with_statistics().hold_tile(&mut draw, *tile, 3);
+            }
+        }
+    }
+}
+
+/// Every tile of every product of a convolution.
+#[test]
+fn every_tile_of_convolutions() {
+    let mut draw = Draw::new(3);
+    for element in [Element::F32, Element::Bf16] {
+        for (tile, _) in tiles(element) {
+            for (c, k, stride) in [(24, 40, 1), (8, 136, 2), (136, 8, 2)] {
+                let shape = ConvShape::square(3, 9, [c, k], 3, stride);
+                for which in [Which::Forward, Which::InputGrad, Which::FilterGrad] {
+                    let case = || Case::conv(which, element, shape);
+                    case().hold_tile(&mut draw, *tile, 3);
+                    let both = case().with_normalised().with_residual();
+                    both.hold_tile(&mut draw, *tile, 1);
+                }
             }
         }
     }
