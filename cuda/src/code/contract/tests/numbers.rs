@@ -11,15 +11,21 @@ use crate::code::loops::loop_kernel;
 use crate::code::{Code, of_kernel};
 use crate::tests::{Bench, Draw, source};
 use proptest::prelude::*;
+use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::ir::{BufferKind, Combine, ConvShape, Element, KernelKind};
 
 impl Case {
-    /// The kernel with whole numbers as the contents of its buffers.
+    /// The kernel with whole numbers as the contents of its buffers: from −3 to 3.
     pub fn bench(&self, draw: &mut Draw) -> Bench {
+        self.bench_of(draw, 3)
+    }
+
+    /// The same with numbers from −most to most.
+    pub fn bench_of(&self, draw: &mut Draw, most: usize) -> Bench {
         let mut bench = Bench::default();
         for buffer in &self.buffers {
             let numbers: Vec<f32> = (0..buffer.len())
-                .map(|_| draw.below(7) as f32 - 3.0)
+                .map(|_| draw.below(2 * most + 1) as f32 - most as f32)
                 .collect();
             match buffer.kind {
                 BufferKind::Piecewise => bench.piecewise(buffer.element, buffer.len()),
@@ -125,20 +131,19 @@ fn products_of_every_orientation() {
 fn every_tile_of_products() {
     let mut draw = Draw::new(2);
     for element in [Element::F32, Element::Bf16] {
-        for (tile, _) in tiles(element) {
-            for (turned, odd) in [
-                ([false, false], 0),
-                ([true, true], 4),
-                ([false, true], 1),
-                ([true, false], 2),
-            ] {
+        for (turn, (tile, _)) in tiles(element).iter().enumerate() {
+            for (way, turned) in [[false, false], [true, true], [false, true], [true, false]]
+                .into_iter()
+                .enumerate()
+            {
+                let odd = [0, 4, 1, 2][(turn + way) % 4];
                 let sizes = [1, tile.m + 8 + odd, tile.n + 16 + odd, 3 * tile.k + 8 + odd];
-                let case = Case::matmul([element, Element::F32], sizes, turned);
-                case.hold_tile(&mut draw, *tile, 1);
                 let case = Case::matmul([element, element], sizes, turned);
-                case.with_statistics().hold_tile(&mut draw, *tile, 1);
-                let case = Case::matmul([element, element], sizes, turned);
-                case.with_statistics().hold_tile(&mut draw, *tile, 3);
+                match (turn + way) % 3 {
+                    0 => case.hold_tile(&mut draw, *tile, 1),
+                    1 => case.with_statistics().hold_tile(&mut draw, *tile, 1),
+                    _ => case.with_statistics().hold_tile(&mut draw, *tile, 3),
+                }
             }
         }
     }
@@ -149,16 +154,34 @@ fn every_tile_of_products() {
 fn every_tile_of_convolutions() {
     let mut draw = Draw::new(3);
     for element in [Element::F32, Element::Bf16] {
-        for (tile, _) in tiles(element) {
-            for (c, k, stride) in [(24, 40, 1), (8, 136, 2), (136, 8, 2)] {
-                let shape = ConvShape::square(3, 9, [c, k], 3, stride);
-                for which in [Which::Forward, Which::InputGrad, Which::FilterGrad] {
-                    let case = || Case::conv(which, element, shape);
-                    case().hold_tile(&mut draw, *tile, 3);
-                    let both = case().with_normalised().with_residual();
-                    both.hold_tile(&mut draw, *tile, 1);
-                }
+        for (turn, (tile, _)) in tiles(element).iter().enumerate() {
+            let (c, k, stride) = [(24, 40, 1), (8, 136, 2), (136, 8, 2)][turn % 3];
+            let shape = ConvShape::square(3, 9, [c, k], 3, stride);
+            for which in [Which::Forward, Which::InputGrad, Which::FilterGrad] {
+                let case = || Case::conv(which, element, shape);
+                case().hold_tile(&mut draw, *tile, 3);
+                let both = case().with_normalised().with_residual();
+                both.hold_tile(&mut draw, *tile, 1);
             }
+        }
+    }
+}
+
+/// Sums of numbers that are not whole are as near as f32 is.
+#[test]
+fn sums_are_in_f32() {
+    let mut draw = Draw::new(4);
+    for element in [Element::F32, Element::Bf16] {
+        let k = 700;
+        let case = Case::matmul([element, Element::F32], [1, 40, 24, k], [false, true]);
+        let mut bench = case.bench(&mut draw);
+        for contents in &mut bench.contents[..2] {
+            let len = contents.len();
+            *contents = draw.numbers(len).into_iter().map(bf16::round).collect();
+        }
+        let Some(got) = bench.run() else { return };
+        for (g, w) in got[2].iter().zip(&bench.expected()[2]) {
+            assert!((g - w).abs() < 2e-5, "{g}, expected {w}");
         }
     }
 }
