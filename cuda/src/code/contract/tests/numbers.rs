@@ -167,6 +167,39 @@ fn every_tile_of_convolutions() {
     }
 }
 
+/// Loops that no network has: all that a kernel may be made of.
+#[test]
+fn loops_of_any_form() {
+    let mut draw = Draw::new(5);
+    for element in [Element::F32, Element::Bf16] {
+        for rows in [false, true] {
+            for sizes in [[3, 20, 12, 16], [2, 7, 5, 9]] {
+                let case = Case::matmul([element, Element::F32], sizes, [false, true]);
+                case.with_odd_epilogue(rows).hold(&mut draw);
+            }
+        }
+        let shape = ConvShape {
+            groups: 2,
+            ..ConvShape::square(2, 6, [16, 12], 3, 1)
+        };
+        for shape in [
+            shape,
+            ConvShape::square(2, 5, [6, 8], 2, 1),
+            ConvShape::square(2, 5, [8, 12], 1, 1),
+        ] {
+            for which in [Which::Forward, Which::FilterGrad] {
+                Case::conv(which, element, shape)
+                    .with_odd_prologue()
+                    .with_odd_epilogue(false)
+                    .hold(&mut draw);
+            }
+            Case::conv(Which::InputGrad, element, shape)
+                .with_odd_epilogue(false)
+                .hold(&mut draw);
+        }
+    }
+}
+
 /// Sums of numbers that are not whole are as near as f32 is.
 #[test]
 fn sums_are_in_f32() {
