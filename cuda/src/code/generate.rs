@@ -72,6 +72,16 @@ pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
     Ok(code.code)
 }
 
+/// The code of one kernel.
+#[cfg(test)]
+pub fn of_kernel(parts: Vec<Drafts>) -> Code {
+    let mut code = Gathered::default();
+    parts
+        .into_iter()
+        .for_each(|d| code.add(0, "test kernel", d));
+    code.code
+}
+
 /// Code, with what tells equal functions.
 #[derive(Default)]
 struct Gathered {

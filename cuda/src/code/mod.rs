@@ -28,6 +28,8 @@ mod stores;
 pub mod text;
 pub mod writer;
 
+#[cfg(test)]
+use generate::of_kernel;
 pub use generate::{Unsupported, generate};
 
 use sslc_compiler::kernels::ir::BufferId;

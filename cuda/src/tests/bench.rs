@@ -90,12 +90,19 @@ impl Bench {
     /// Each buffer is an allocation of its own, so that the simulator sees what goes beyond it, unless some share places.
     pub fn run(&self) -> Option<Vec<Vec<f32>>> {
         let code = self.code();
-        let source = source(&code);
-        let (ptx, _) = nvrtc()?
-            .compile(&source, "compute_80")
-            .unwrap_or_else(|log| panic!("{log}\n{source}"));
+        let after = self.run_code(&code)?;
+        Some(after.unwrap_or_else(|e| panic!("{e}\n{}", source(&code))))
+    }
+
+    /// The same of other code for its kernels. `Err`: what the compiler or the simulator says against it.
+    pub fn run_code(&self, code: &Code) -> Option<Result<Vec<Vec<f32>>, String>> {
+        let compiled = nvrtc()?.compile(&source(code), "compute_80");
+        Some(compiled.and_then(|(ptx, _)| self.simulate(code, &ptx)))
+    }
+
+    fn simulate(&self, code: &Code, ptx: &str) -> Result<Vec<Vec<f32>>, String> {
         let mut device = sim::Device::default();
-        let module = device.load(&ptx).unwrap_or_else(|e| panic!("{e}"));
+        let module = device.load(ptx)?;
         let arena = self
             .shares()
             .then(|| device.empty(4 * self.program.arena_len));
@@ -129,23 +136,21 @@ impl Bench {
             };
             let arguments: Vec<_> = launch.arguments.iter().map(argument).collect();
             let threads = [function.threads, 1, 1];
-            device
-                .launch(
-                    &module,
-                    &function.name,
-                    launch.grid,
-                    threads,
-                    function.shared_bytes,
-                    &arguments,
-                )
-                .unwrap_or_else(|e| panic!("{e}\n{}", function.source));
+            device.launch(
+                &module,
+                &function.name,
+                launch.grid,
+                threads,
+                function.shared_bytes,
+                &arguments,
+            )?;
         }
         let mut after = vec![Vec::new(); self.contents.len()];
         for (i, buffer) in self.buffers() {
-            let bytes = device.download(places[i], buffer.bytes()).expect("bytes");
+            let bytes = device.download(places[i], buffer.bytes())?;
             after[i] = from_bytes(buffer.element, &bytes);
         }
-        Some(after)
+        Ok(after)
     }
 
     fn shares(&self) -> bool {

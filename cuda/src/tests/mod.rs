@@ -9,6 +9,6 @@ mod loops;
 mod nvrtc;
 mod random;
 
-pub use bench::Bench;
+pub use bench::{Bench, source};
 pub use draw::Draw;
 pub use nvrtc::nvrtc;

@@ -40,6 +40,17 @@ pub fn contraction<'a>(
     let form = Form::new(contraction);
     let element = buffers[form.a.buffer.0 as usize].element;
     let cut = Cut::new(&form, element);
+    of_cut(&form, cut, prologue, epilogue, buffers)
+}
+
+/// The same, cut in a given way.
+fn of_cut<'a>(
+    form: &Form,
+    cut: Cut,
+    prologue: Option<&'a LoopKernel>,
+    epilogue: Option<&'a LoopKernel>,
+    buffers: &'a [Buffer],
+) -> (Drafts, Option<&'a LoopKernel>) {
     let fused = epilogue.filter(|e| cut.splits == 1 && result::is_fusible(e));
     let rest = epilogue.filter(|_| fused.is_none());
     let ending = Ending {
@@ -50,7 +61,7 @@ pub fn contraction<'a>(
     };
     let reductions = ending.reductions();
     let [rows, columns] = form.shape;
-    let parts = Kernel::parts(&form, &cut);
+    let parts = Kernel::parts(form, &cut);
     let mut scratch = Vec::new();
     let mut words = 0;
     if cut.splits > 1 {
@@ -64,7 +75,7 @@ pub fn contraction<'a>(
     }
     let mut launches = vec![
         Kernel {
-            form: &form,
+            form,
             cut,
             buffers,
             prologue,

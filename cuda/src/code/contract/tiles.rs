@@ -95,6 +95,14 @@ const fn bf16_tile(
     }
 }
 
+/// All tiles for operands of an element type, with their speed beside the first's.
+pub fn tiles(element: Element) -> &'static [(Tile, f64)] {
+    match element {
+        Element::F32 => &F32,
+        Element::Bf16 => &BF16,
+    }
+}
+
 /// A tile and the number of parts that terms are split into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -107,10 +115,7 @@ pub struct Cut {
 impl Cut {
     /// The cut of a product whose operands are of `element`: that of the least work by estimate.
     pub fn new(form: &Form, element: Element) -> Cut {
-        let table = match element {
-            Element::F32 => &F32,
-            Element::Bf16 => &BF16,
-        };
+        let table = tiles(element);
         let mut best: Option<(f64, Cut)> = None;
         for (tile, efficiency) in table {
             let cut = Cut::of(form, *tile);
@@ -130,6 +135,17 @@ impl Cut {
             }
         }
         best.map_or_else(|| Cut::of(form, table[0].0), |(_, cut)| cut)
+    }
+
+    /// A cut into tiles of one kind, and no splits.
+    #[cfg(test)]
+    pub fn whole(form: &Form, tile: Tile) -> Cut {
+        let steps = form.k.div_ceil(tile.k).max(1);
+        Cut {
+            tile,
+            splits: 1,
+            steps,
+        }
     }
 
     fn of(form: &Form, tile: Tile) -> Cut {

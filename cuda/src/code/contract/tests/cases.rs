@@ -266,6 +266,110 @@ impl Case {
         self
     }
 
+    /// Loads and stores of every reach: of rows, of one value, turned, outside of a range; the largest of each column, and if
+    /// `rows` of each row.
+    pub fn with_odd_epilogue(mut self, rows: bool) -> Case {
+        let result = self.kernel.contraction.result();
+        let shape = self.kernel.contraction.result_shape();
+        let m = shape[0] as i64;
+        let len = shape[0] * shape[1];
+        let of_rows = self.buffer(Element::F32, shape[0]);
+        let one = self.buffer(Element::Bf16, 5);
+        let turned = self.buffer(Element::F32, len);
+        let columns = self.buffer(Element::F32, shape[1] + 3);
+        let stored = self.buffer(Element::F32, len);
+        let most = self.buffer(Element::F32, shape[1]);
+        let mut at_one = access(one, [0, 0]);
+        at_one.offset = 3;
+        let mut shifted = access(columns, [0, 1]);
+        shifted.offset = 3;
+        let mut ranged = own(turned, shape);
+        ranged.valid = vec![Some((1, shape[0])), None];
+        let mut outputs = vec![
+            LoopOutput {
+                value: 12,
+                combine: Combine::Store,
+                to: access(stored, [1, m]),
+            },
+            LoopOutput {
+                value: 5,
+                combine: Combine::Store,
+                to: own(result, shape),
+            },
+            LoopOutput {
+                value: 12,
+                combine: Combine::Max(vec![0]),
+                to: of_column(most),
+            },
+        ];
+        if rows {
+            let sums = self.buffer(Element::F32, shape[0]);
+            outputs.push(LoopOutput {
+                value: 5,
+                combine: Combine::Sum(vec![1]),
+                to: access(sums, [1, 0]),
+            });
+        }
+        self.name += " odd epilogue";
+        self.kernel.epilogue = Some(LoopKernel {
+            shape: shape.to_vec(),
+            body: vec![
+                Inst::Load(own(result, shape)),
+                Inst::Load(access(of_rows, [1, 0])),
+                Inst::Binary(Binary::Mul, 0, 1),
+                Inst::Load(at_one),
+                Inst::Load(access(turned, [1, m])),
+                Inst::Binary(Binary::Add, 2, 3),
+                Inst::Load(shifted),
+                Inst::Load(ranged),
+                Inst::Index(1),
+                Inst::Binary(Binary::Add, 4, 6),
+                Inst::Binary(Binary::Add, 7, 9),
+                Inst::Binary(Binary::Add, 8, 10),
+                Inst::Binary(Binary::Add, 5, 11),
+            ],
+            outputs,
+        });
+        self
+    }
+
+    /// An operand made of its own tensor, of values of pixels and of one value, and of the channel's number.
+    pub fn with_odd_prologue(mut self) -> Case {
+        let Some((operand, shape)) = self.kernel.contraction.piecewise() else {
+            return self;
+        };
+        self.buffers[operand.0 as usize].kind = BufferKind::Piecewise;
+        let x = self.buffer(Element::F32, shape[0] * shape[1]);
+        let pixels = self.buffer(Element::Bf16, shape[0]);
+        let channels = self.buffer(Element::Bf16, shape[1] + 1);
+        let one = self.buffer(Element::F32, 1);
+        let mut shifted = access(channels, [0, 1]);
+        shifted.offset = 1;
+        self.name += " odd prologue";
+        self.kernel.prologue = Some(LoopKernel {
+            shape: shape.to_vec(),
+            body: vec![
+                Inst::Load(own(x, shape)),
+                Inst::Load(access(pixels, [1, 0])),
+                Inst::Binary(Binary::Add, 0, 1),
+                Inst::Load(shifted),
+                Inst::Binary(Binary::Sub, 2, 3),
+                Inst::Load(access(one, [0, 0])),
+                Inst::Binary(Binary::Add, 4, 5),
+                Inst::Index(1),
+                Inst::Const(2.0),
+                Inst::Binary(Binary::Mod, 7, 8),
+                Inst::Binary(Binary::Add, 6, 9),
+            ],
+            outputs: vec![LoopOutput {
+                value: 10,
+                combine: Combine::Store,
+                to: own(operand, shape),
+            }],
+        });
+        self
+    }
+
     /// The operand made of an f32 tensor.
     pub fn with_rounded(mut self) -> Case {
         let Some((operand, shape)) = self.kernel.contraction.piecewise() else {

@@ -4,17 +4,28 @@
 //! deviations are not whole numbers: they are held to 10⁻⁵.
 
 use super::cases::{Case, Which};
-use crate::tests::{Bench, Draw};
+use crate::code::contract::form::Form;
+use crate::code::contract::of_cut;
+use crate::code::contract::tiles::{Cut, Tile, tiles};
+use crate::code::loops::loop_kernel;
+use crate::code::{Code, of_kernel};
+use crate::tests::{Bench, Draw, source};
 use proptest::prelude::*;
+use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::ir::{BufferKind, Combine, ConvShape, Element, KernelKind};
 
 impl Case {
-    /// The kernel with whole numbers as the contents of its buffers.
+    /// The kernel with whole numbers as the contents of its buffers: from −3 to 3.
     pub fn bench(&self, draw: &mut Draw) -> Bench {
+        self.bench_of(draw, 3)
+    }
+
+    /// The same with numbers from −most to most.
+    pub fn bench_of(&self, draw: &mut Draw, most: usize) -> Bench {
         let mut bench = Bench::default();
         for buffer in &self.buffers {
             let numbers: Vec<f32> = (0..buffer.len())
-                .map(|_| draw.below(7) as f32 - 3.0)
+                .map(|_| draw.below(2 * most + 1) as f32 - most as f32)
                 .collect();
             match buffer.kind {
                 BufferKind::Piecewise => bench.piecewise(buffer.element, buffer.len()),
@@ -31,17 +42,49 @@ impl Case {
 
     /// Holds what the simulator makes of it to what the interpreter does.
     pub fn hold(&self, draw: &mut Draw) {
-        let bench = self.bench(draw);
-        let Some(got) = bench.run() else { return };
-        if let Some(wrong) = self.difference(&got, &bench.expected()) {
-            let sources: String = bench
-                .code()
-                .functions
-                .iter()
-                .map(|f| f.source.clone())
-                .collect();
-            panic!("{}: {wrong}\n{sources}", self.name);
+        self.hold_code(draw, &self.code(None));
+    }
+
+    /// The same with tiles of one kind, and `splits` parts of the terms.
+    fn hold_tile(&self, draw: &mut Draw, tile: Tile, splits: usize) {
+        let form = Form::new(&self.kernel.contraction);
+        let mut cut = Cut::whole(&form, tile);
+        if form.classes.is_none() {
+            let steps = cut.steps;
+            cut.steps = steps.div_ceil(splits);
+            cut.splits = steps.div_ceil(cut.steps);
         }
+        self.hold_code(draw, &self.code(Some(cut)));
+    }
+
+    fn hold_code(&self, draw: &mut Draw, code: &Code) {
+        let bench = self.bench(draw);
+        let Some(got) = bench.run_code(code) else {
+            return;
+        };
+        let wrong = match got {
+            Ok(got) => self.difference(&got, &bench.expected()),
+            Err(says) => Some(says),
+        };
+        if let Some(wrong) = wrong {
+            panic!("{}: {wrong}\n{}", self.name, source(code));
+        }
+    }
+
+    /// Its code, in the cut given or the one that is chosen.
+    pub fn code(&self, cut: Option<Cut>) -> Code {
+        let form = Form::new(&self.kernel.contraction);
+        let cut = cut.unwrap_or_else(|| Cut::new(&form, self.element()));
+        let (prologue, epilogue) = (&self.kernel.prologue, &self.kernel.epilogue);
+        let (drafts, rest) = of_cut(
+            &form,
+            cut,
+            prologue.as_ref(),
+            epilogue.as_ref(),
+            &self.buffers,
+        );
+        let rest = rest.map(|r| loop_kernel(r, &self.buffers));
+        of_kernel([drafts].into_iter().chain(rest).collect())
     }
 
     /// The first place where two runs differ, in words.
@@ -79,6 +122,99 @@ fn products_of_every_orientation() {
             for turned in [[false, false], [false, true], [true, false], [true, true]] {
                 Case::matmul([element, element], sizes, turned).hold(&mut draw);
             }
+        }
+    }
+}
+
+/// Every tile, with more rows, columns and terms than one has; the terms whole and in three parts.
+#[test]
+fn every_tile_of_products() {
+    let mut draw = Draw::new(2);
+    for element in [Element::F32, Element::Bf16] {
+        for (turn, (tile, _)) in tiles(element).iter().enumerate() {
+            for (way, turned) in [[false, false], [true, true], [false, true], [true, false]]
+                .into_iter()
+                .enumerate()
+            {
+                let odd = [0, 4, 1, 2][(turn + way) % 4];
+                let sizes = [1, tile.m + 8 + odd, tile.n + 16 + odd, 3 * tile.k + 8 + odd];
+                let case = Case::matmul([element, element], sizes, turned);
+                match (turn + way) % 3 {
+                    0 => case.hold_tile(&mut draw, *tile, 1),
+                    1 => case.with_statistics().hold_tile(&mut draw, *tile, 1),
+                    _ => case.with_statistics().hold_tile(&mut draw, *tile, 3),
+                }
+            }
+        }
+    }
+}
+
+/// Every tile of every product of a convolution.
+#[test]
+fn every_tile_of_convolutions() {
+    let mut draw = Draw::new(3);
+    for element in [Element::F32, Element::Bf16] {
+        for (turn, (tile, _)) in tiles(element).iter().enumerate() {
+            let (c, k, stride) = [(24, 40, 1), (8, 136, 2), (136, 8, 2)][turn % 3];
+            let shape = ConvShape::square(3, 9, [c, k], 3, stride);
+            for which in [Which::Forward, Which::InputGrad, Which::FilterGrad] {
+                let case = || Case::conv(which, element, shape);
+                case().hold_tile(&mut draw, *tile, 3);
+                let both = case().with_normalised().with_residual();
+                both.hold_tile(&mut draw, *tile, 1);
+            }
+        }
+    }
+}
+
+/// Loops that no network has: all that a kernel may be made of.
+#[test]
+fn loops_of_any_form() {
+    let mut draw = Draw::new(5);
+    for element in [Element::F32, Element::Bf16] {
+        for rows in [false, true] {
+            for sizes in [[3, 20, 12, 16], [2, 7, 5, 9]] {
+                let case = Case::matmul([element, Element::F32], sizes, [false, true]);
+                case.with_odd_epilogue(rows).hold(&mut draw);
+            }
+        }
+        let shape = ConvShape {
+            groups: 2,
+            ..ConvShape::square(2, 6, [16, 12], 3, 1)
+        };
+        for shape in [
+            shape,
+            ConvShape::square(2, 5, [6, 8], 2, 1),
+            ConvShape::square(2, 5, [8, 12], 1, 1),
+        ] {
+            for which in [Which::Forward, Which::FilterGrad] {
+                Case::conv(which, element, shape)
+                    .with_odd_prologue()
+                    .with_odd_epilogue(false)
+                    .hold(&mut draw);
+            }
+            Case::conv(Which::InputGrad, element, shape)
+                .with_odd_epilogue(false)
+                .hold(&mut draw);
+        }
+    }
+}
+
+/// Sums of numbers that are not whole are as near as f32 is.
+#[test]
+fn sums_are_in_f32() {
+    let mut draw = Draw::new(4);
+    for element in [Element::F32, Element::Bf16] {
+        let k = 700;
+        let case = Case::matmul([element, Element::F32], [1, 40, 24, k], [false, true]);
+        let mut bench = case.bench(&mut draw);
+        for contents in &mut bench.contents[..2] {
+            let len = contents.len();
+            *contents = draw.numbers(len).into_iter().map(bf16::round).collect();
+        }
+        let Some(got) = bench.run() else { return };
+        for (g, w) in got[2].iter().zip(&bench.expected()[2]) {
+            assert!((g - w).abs() < 2e-5, "{g}, expected {w}");
         }
     }
 }
