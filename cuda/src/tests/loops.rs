@@ -3,6 +3,8 @@
 use super::bench::{Bench, access, source};
 use super::draw::Draw;
 use super::nvrtc::nvrtc;
+use super::random::random_kernel;
+use crate::code::Function;
 use sslc_compiler::kernels::ir::{
     Binary, BufferId, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
 };
@@ -310,6 +312,46 @@ fn sizes_beyond_32_bits_assemble() {
     for architecture in ["sm_80", "sm_90"] {
         let compiled = nvrtc.compile(&source(&code), architecture);
         compiled.unwrap_or_else(|log| panic!("{log}"));
+    }
+}
+
+/// Everything stays in registers, but for what the slow ways of sinf and powf do.
+#[test]
+fn loops_use_no_local_memory() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let mut draw = Draw::new(9);
+    let mut bench = Bench::default();
+    for shape in [
+        &[64, 32][..],
+        &[5, 7, 9],
+        &[3, 4096],
+        &[6000, 16],
+        &[100_000],
+    ] {
+        random_kernel(&mut draw, &mut bench, shape.to_vec());
+    }
+    let mut all = bench.code();
+    for op in [Unary::Log2, Unary::Exp2, Unary::Erf] {
+        let bench = apply(|body| {
+            body.push(Inst::Unary(op, 0));
+            2
+        });
+        all.functions
+            .extend(bench.code().functions.into_iter().map(|f| Function {
+                source: f.source.replace(&f.name, &format!("{op:?}_{}", f.name)),
+                ..f
+            }));
+    }
+    for architecture in ["sm_80", "sm_90"] {
+        let (_, log) = nvrtc
+            .compile(&source(&all), architecture)
+            .unwrap_or_else(|log| panic!("{log}"));
+        let frames: Vec<&str> = log.lines().filter(|l| l.contains("stack frame")).collect();
+        assert_eq!(frames.len(), all.functions.len(), "{log}");
+        for frame in frames {
+            let none = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads";
+            assert!(frame.contains(&format!(" {none}")), "{log}");
+        }
     }
 }
 
