@@ -135,6 +135,10 @@ fn batch_statistics_of_few_and_many_channels() {
             ],
         }));
     }
+    // Few channels of many pixels are summed in parts.
+    let code = bench.code();
+    let launches = |kernel| code.launches.iter().filter(|l| l.kernel == kernel).count();
+    assert_eq!([0, 1, 2, 3, 4].map(launches), [2, 2, 1, 2, 1]);
     bench.hold();
 }
 
