@@ -245,7 +245,7 @@ fn no_graph() -> Diagnostic {
     .help("draw the kernels that it launches: `--emit kernels --format dot`")
 }
 
-/// E0702: a kernel that there is no code for.
+/// E0702: a kernel that is too large for a GPU.
 fn no_code(kernel: sslc_cuda::code::Unsupported) -> Diagnostic {
     Diagnostic::new(codes::E0702, kernel.to_string())
 }

@@ -4,7 +4,7 @@ use super::bench::{Bench, access, source};
 use super::draw::Draw;
 use super::nvrtc::nvrtc;
 use super::random::random_kernel;
-use crate::code::Function;
+use crate::code::{Function, generate};
 use sslc_compiler::kernels::ir::{
     Binary, BufferId, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
 };
@@ -317,6 +317,21 @@ fn sizes_beyond_32_bits_assemble() {
         let compiled = nvrtc.compile(&source(&code), architecture);
         compiled.unwrap_or_else(|log| panic!("{log}"));
     }
+}
+
+#[test]
+fn a_grid_has_a_largest_size() {
+    let mut bench = Bench::default();
+    let [x, y] = [(); 2].map(|()| bench.buffer(Vec::new()));
+    let n = (1 << 41) + 1;
+    bench.kernel(KernelKind::Loop(LoopKernel {
+        shape: vec![n],
+        body: vec![Inst::Load(access(x, 0, &[1]))],
+        outputs: vec![output(0, Combine::Store, y, &[1])],
+    }));
+    let refused = generate(&bench.program).expect_err("too large");
+    let said = "kernel 0 (test 0) is too large for a grid of CUDA";
+    assert_eq!(refused.to_string(), said);
 }
 
 /// Everything stays in registers, but for what the slow ways of sinf and powf do.
