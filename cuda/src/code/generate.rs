@@ -79,9 +79,10 @@ pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
 #[cfg(test)]
 pub fn of_kernel(parts: Vec<Drafts>) -> Code {
     let mut code = Gathered::default();
-    parts
-        .into_iter()
-        .for_each(|d| code.add(0, "test kernel", d));
+    for drafts in parts {
+        let added = code.add(0, "test kernel", drafts);
+        added.expect("a grid that CUDA has");
+    }
     code.code
 }
 
