@@ -374,6 +374,25 @@ fn loops_use_no_local_memory() {
     }
 }
 
+/// Ranges that begin or end inside of four neighbours, and such that do not.
+#[test]
+fn ranges_cut_fours() {
+    let mut draw = Draw::new(10);
+    let mut bench = Bench::default();
+    for (from, to) in [(2, 8), (4, 10), (4, 8), (0, 3), (5, 12)] {
+        let x = bench.buffer(draw.numbers(36));
+        let y = bench.buffer(vec![0.5; 36]);
+        let mut ranged = access(x, 0, &[12, 1]);
+        ranged.valid[1] = Some((from, to));
+        bench.kernel(KernelKind::Loop(LoopKernel {
+            shape: vec![3, 12],
+            body: vec![Inst::Load(ranged)],
+            outputs: vec![output(0, Combine::Store, y, &[12, 1])],
+        }));
+    }
+    bench.hold();
+}
+
 /// Kernels of one shape share a function.
 #[test]
 fn equal_kernels_share_a_function() {
