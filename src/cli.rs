@@ -380,6 +380,8 @@ pub enum Stage {
     Luminal,
     /// Fused kernels and the memory plan
     Kernels,
+    /// CUDA C of the kernels, and how it is launched
+    Cuda,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

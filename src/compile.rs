@@ -7,6 +7,7 @@ use crate::render;
 use crate::tree;
 use sslc_compiler::elaborate::{Options, elaborate};
 use sslc_compiler::kernels::build::{Interface, build};
+use sslc_compiler::kernels::ir::KernelProgram;
 use sslc_compiler::lints::lints;
 use sslc_compiler::lower::{check_sizes, lower};
 use sslc_compiler::program::{DataSource, Program};
@@ -163,6 +164,11 @@ impl Compilation {
             let graph = step();
             check_sizes(&graph).map(|()| lower(&graph))
         };
+        let kernels = || -> Result<KernelProgram, Diagnostic> {
+            let lowered = lowered()?;
+            let interface = Interface::of(&lowered, self.program.options());
+            build(&lowered.graph, &interface)
+        };
         Ok(match stage {
             Stage::Ast => self.emit_ast(format)?,
             Stage::Core => match format {
@@ -187,16 +193,22 @@ impl Compilation {
                 }
             }
             Stage::Kernels => {
-                let lowered = lowered()?;
-                let program = build(
-                    &lowered.graph,
-                    &Interface::of(&lowered, self.program.options()),
-                )?;
+                let program = kernels()?;
                 match format {
                     GraphFormat::Text => kernels::text::text(&program),
                     GraphFormat::Json => json(&kernels::text::json(&program)),
                     GraphFormat::Dot => kernels::text::dot(&program),
                     GraphFormat::Svg => return Err(no_drawing("kernels").into()),
+                }
+            }
+            Stage::Cuda => {
+                let program = kernels()?;
+                let code = sslc_cuda::code::generate(&program).map_err(no_code)?;
+                match format {
+                    GraphFormat::Text => sslc_cuda::code::text::text(&program, &code),
+                    GraphFormat::Json => json(&sslc_cuda::code::text::json(&program, &code)),
+                    GraphFormat::Dot => return Err(no_graph().into()),
+                    GraphFormat::Svg => return Err(no_drawing("cuda").into()),
                 }
             }
         })
@@ -222,6 +234,20 @@ fn no_drawing(stage: &str) -> Diagnostic {
     Diagnostic::new(codes::E0905, format!("the stage `{stage}` has no drawing")).help(
         "leave `--emit` out to draw the networks, or draw the stage with graphviz: `--format dot`",
     )
+}
+
+/// E0905: code is a list, not a graph.
+fn no_graph() -> Diagnostic {
+    Diagnostic::new(
+        codes::E0905,
+        "the stage `cuda` is a list of launches and functions, not a graph",
+    )
+    .help("draw the kernels that it launches: `--emit kernels --format dot`")
+}
+
+/// E0702: a kernel that is too large for a GPU.
+fn no_code(kernel: sslc_cuda::code::Unsupported) -> Diagnostic {
+    Diagnostic::new(codes::E0702, kernel.to_string())
 }
 
 /// Pretty JSON with a final line break.

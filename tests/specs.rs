@@ -107,6 +107,7 @@ fn run(file: &Path, name: &str, header: &str) -> Result<(), String> {
                     "step" => Stage::Step,
                     "luminal" => Stage::Luminal,
                     "kernels" => Stage::Kernels,
+                    "cuda" => Stage::Cuda,
                     other => return Err(format!("there is no stage '{other}'")),
                 };
                 let text = compilation

@@ -22,7 +22,8 @@ pub struct Point<'a> {
 pub struct Evaluated {
     /// One declaration each, in order, without indentation.
     pub lines: Vec<String>,
-    /// The C expression of each register: a name or a number. Empty for registers that no wanted one needs.
+    /// The C expression of each register: a name, an element of an array that stood for a load, or a number. Empty for registers
+    /// that no wanted one needs.
     pub registers: Vec<String>,
 }
 
@@ -48,7 +49,7 @@ impl Point<'_> {
                 Inst::Binary(op, a, b) => binary(*op, at(a), at(b)),
                 Inst::Select(c, a, b) => format!("{} != 0.0f ? {} : {}", at(c), at(a), at(b)),
             };
-            if is_plain(&value) || matches!(inst, Inst::Const(_)) {
+            if is_plain(&value) || is_element(&value) || matches!(inst, Inst::Const(_)) {
                 out.registers.push(value);
             } else {
                 let name = format!("{}{r}", self.prefix);
@@ -182,6 +183,12 @@ fn is_plain(text: &str) -> bool {
             .chars()
             .all(|c| word(c) || matches!(c, '.' | '-' | '+'));
     (is_number && !digits.contains(' ')) || (!text.is_empty() && text.chars().all(word))
+}
+
+/// An element of an array, by a name or a number.
+fn is_element(text: &str) -> bool {
+    let parts = text.strip_suffix(']').and_then(|t| t.split_once('['));
+    parts.is_some_and(|(name, at)| is_plain(name) && is_plain(at))
 }
 
 /// An expression that may stand beside an operator.
@@ -373,5 +380,13 @@ mod tests {
             ..point
         };
         assert_eq!(given.evaluate(&[3]).lines, ["const float v3 = 1.0f / sum;"]);
+        let element = Point {
+            load: &|_, _| Some("x[lane]".to_string()),
+            ..point
+        };
+        assert_eq!(
+            element.evaluate(&[3]).lines,
+            ["const float v3 = 1.0f / x[lane];"]
+        );
     }
 }

@@ -183,3 +183,83 @@ fn plain_combines(kernel: &mut LoopKernel) {
 pub fn points(shape: &[usize]) -> usize {
     shape.iter().fold(1usize, |n, size| n.saturating_mul(*size))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sslc_compiler::kernels::ir::{BufferId, LoopOutput};
+
+    fn access(offset: i64, strides: &[i64]) -> Access {
+        Access {
+            buffer: BufferId(0),
+            offset,
+            strides: strides.to_vec(),
+            valid: vec![None; strides.len()],
+        }
+    }
+
+    fn kernel(shape: &[usize], load: Access, combine: Combine, to: &[i64]) -> LoopKernel {
+        LoopKernel {
+            shape: shape.to_vec(),
+            body: vec![Inst::Load(load)],
+            outputs: vec![LoopOutput {
+                value: 0,
+                combine,
+                to: access(0, to),
+            }],
+        }
+    }
+
+    #[test]
+    fn axes_walked_together_are_one() {
+        let dense = access(0, &[40, 40, 8, 1]);
+        let simple = canonical(&kernel(
+            &[3, 1, 5, 8],
+            dense,
+            Combine::Store,
+            &[40, 40, 8, 1],
+        ));
+        assert_eq!(
+            simple,
+            kernel(&[120], access(0, &[1]), Combine::Store, &[1])
+        );
+    }
+
+    /// A sum over the axes between the first and the last keeps both; the two that it is over are one.
+    #[test]
+    fn reduced_axes_merge_among_themselves() {
+        let dense = access(0, &[160, 40, 8, 1]);
+        let sum = Combine::Sum(vec![1, 2]);
+        let simple = canonical(&kernel(&[3, 4, 5, 8], dense, sum, &[8, 0, 0, 1]));
+        let want = kernel(
+            &[3, 20, 8],
+            access(0, &[160, 8, 1]),
+            Combine::Sum(vec![1]),
+            &[8, 0, 1],
+        );
+        assert_eq!(simple, want);
+    }
+
+    #[test]
+    fn the_contiguous_axis_is_innermost() {
+        let sum = Combine::Sum(vec![1]);
+        let simple = canonical(&kernel(&[6, 7], access(0, &[1, 9]), sum, &[1, 0]));
+        let want = kernel(&[7, 6], access(0, &[9, 1]), Combine::Sum(vec![0]), &[0, 1]);
+        assert_eq!(simple, want);
+    }
+
+    /// A range along an outer axis is one of the merged axis; along an inner one it keeps the axes apart.
+    #[test]
+    fn ranges_survive_merging() {
+        let mut outer = access(-16, &[8, 1]);
+        outer.valid[0] = Some((2, 4));
+        let mut whole = access(-16, &[1]);
+        whole.valid[0] = Some((16, 32));
+        let simple = canonical(&kernel(&[5, 8], outer, Combine::Store, &[8, 1]));
+        assert_eq!(simple, kernel(&[40], whole, Combine::Store, &[1]));
+        let mut inner = access(0, &[8, 1]);
+        inner.valid[1] = Some((2, 4));
+        let ranged = kernel(&[5, 8], inner, Combine::Store, &[8, 1]);
+        assert_eq!(canonical(&ranged), ranged);
+    }
+}

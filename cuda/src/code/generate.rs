@@ -11,7 +11,10 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fmt;
 
-/// A kernel that there is no code for.
+/// Blocks that a grid may have along each of its sizes.
+const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+
+/// A kernel that is larger than a grid of blocks may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     /// Its number.
@@ -22,10 +25,10 @@ pub struct Unsupported {
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unsupported { kernel, name } = self;
         write!(
             f,
-            "there is no CUDA code for kernel {} ({})",
-            self.kernel, self.name
+            "kernel {kernel} ({name}) is too large for a grid of CUDA"
         )
     }
 }
@@ -35,7 +38,7 @@ impl Error for Unsupported {}
 /// The code of every kernel of a program that the compiler's verifier passes.
 ///
 /// # Errors
-/// When a kernel is of a kind that there is no code for.
+/// When a kernel needs more blocks than a grid may have.
 pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
     let mut code = Gathered::default();
     let groups = groups(program);
@@ -47,7 +50,7 @@ pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
                 launches,
                 scratch_words: 0,
             };
-            code.add(k, &kernel.name, drafts);
+            code.add(k, &kernel.name, drafts)?;
         }
         if groups.grouped.contains(&k) {
             continue;
@@ -64,9 +67,9 @@ pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
                 buffers,
             ),
         };
-        code.add(k, &kernel.name, drafts);
+        code.add(k, &kernel.name, drafts)?;
         if let Some(epilogue) = rest {
-            code.add(k, &kernel.name, loop_kernel(epilogue, buffers));
+            code.add(k, &kernel.name, loop_kernel(epilogue, buffers))?;
         }
     }
     Ok(code.code)
@@ -76,9 +79,10 @@ pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
 #[cfg(test)]
 pub fn of_kernel(parts: Vec<Drafts>) -> Code {
     let mut code = Gathered::default();
-    parts
-        .into_iter()
-        .for_each(|d| code.add(0, "test kernel", d));
+    for drafts in parts {
+        let added = code.add(0, "test kernel", drafts);
+        added.expect("a grid that CUDA has");
+    }
     code.code
 }
 
@@ -92,10 +96,14 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn add(&mut self, kernel: usize, name: &str, drafts: Drafts) {
+    fn add(&mut self, kernel: usize, name: &str, drafts: Drafts) -> Result<(), Unsupported> {
         self.code.scratch_words = self.code.scratch_words.max(drafts.scratch_words);
         for draft in drafts.launches {
             let (arguments, grid) = (draft.arguments.clone(), draft.grid);
+            if grid.iter().zip(MOST_BLOCKS).any(|(n, most)| *n > most) {
+                let name = name.to_string();
+                return Err(Unsupported { kernel, name });
+            }
             let function = self.function(name, draft);
             self.code.launches.push(Launch {
                 kernel,
@@ -104,6 +112,7 @@ impl Gathered {
                 grid,
             });
         }
+        Ok(())
     }
 
     /// The function of a draft's text: one that is there, or a new one named after the kernel.

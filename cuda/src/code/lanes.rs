@@ -7,6 +7,8 @@ use sslc_compiler::kernels::ir::{Access, Combine, Inst, LoopKernel, LoopOutput, 
 
 /// Neighbours that one access to memory moves.
 pub const WIDTH: usize = 4;
+/// The most accesses of that kind that registers have room for.
+const MOST_WIDE: usize = 24;
 
 /// Whether four neighbours of an access along the innermost axis are aligned and inside of its ranges together.
 pub fn is_wide(access: &Access) -> bool {
@@ -31,8 +33,10 @@ pub fn width(kernel: &LoopKernel, outputs: &[&LoopOutput]) -> usize {
         .iter()
         .filter(|o| o.combine == Combine::Store)
         .peekable();
-    let some = stores.peek().is_some() || kernel.loads().any(is_wide);
-    if divides && some && stores.all(|o| is_wide(&o.to)) {
+    let loads = kernel.loads().filter(|a| is_wide(a)).count();
+    let some = stores.peek().is_some() || loads > 0;
+    let fits = loads + stores.clone().count() <= MOST_WIDE;
+    if divides && some && fits && stores.all(|o| is_wide(&o.to)) {
         WIDTH
     } else {
         1

@@ -36,7 +36,7 @@ pub fn stores(kernel: &LoopKernel, outputs: &[&LoopOutput], buffers: &[Buffer]) 
     w.line(format!(
         "const {kind} at = {first} * {threads} + threadIdx.x;"
     ));
-    if units % threads != 0 {
+    if !units.is_multiple_of(threads) {
         w.open(format!(
             "if (at >= {units}{})",
             if wide { "ull" } else { "u" }

@@ -186,7 +186,7 @@ impl Bench {
                     slack += want.abs() / 128.0;
                 }
                 let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
-                let near = (got - want).abs() <= slack || (slack > 0.0 && !(slack < 1e30));
+                let near = (got - want).abs() <= slack || slack.is_nan() || slack >= 1e30;
                 assert!(
                     same || near,
                     "{} at {at} is {got}, expected {want} within {slack}\n{:#?}\n{}",

@@ -3,6 +3,8 @@
 use super::bench::{Bench, access, source};
 use super::draw::Draw;
 use super::nvrtc::nvrtc;
+use super::random::random_kernel;
+use crate::code::{Function, generate};
 use sslc_compiler::kernels::ir::{
     Binary, BufferId, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
 };
@@ -133,6 +135,10 @@ fn batch_statistics_of_few_and_many_channels() {
             ],
         }));
     }
+    // Few channels of many pixels are summed in parts.
+    let code = bench.code();
+    let launches = |kernel| code.launches.iter().filter(|l| l.kernel == kernel).count();
+    assert_eq!([0, 1, 2, 3, 4].map(launches), [2, 2, 1, 2, 1]);
     bench.hold();
 }
 
@@ -311,6 +317,80 @@ fn sizes_beyond_32_bits_assemble() {
         let compiled = nvrtc.compile(&source(&code), architecture);
         compiled.unwrap_or_else(|log| panic!("{log}"));
     }
+}
+
+#[test]
+fn a_grid_has_a_largest_size() {
+    let mut bench = Bench::default();
+    let [x, y] = [(); 2].map(|()| bench.buffer(Vec::new()));
+    let n = (1 << 41) + 1;
+    bench.kernel(KernelKind::Loop(LoopKernel {
+        shape: vec![n],
+        body: vec![Inst::Load(access(x, 0, &[1]))],
+        outputs: vec![output(0, Combine::Store, y, &[1])],
+    }));
+    let refused = generate(&bench.program).expect_err("too large");
+    let said = "kernel 0 (test 0) is too large for a grid of CUDA";
+    assert_eq!(refused.to_string(), said);
+}
+
+/// Everything stays in registers, but for what the slow ways of sinf and powf do.
+#[test]
+fn loops_use_no_local_memory() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let mut draw = Draw::new(9);
+    let mut bench = Bench::default();
+    for shape in [
+        &[64, 32][..],
+        &[5, 7, 9],
+        &[3, 4096],
+        &[6000, 16],
+        &[100_000],
+    ] {
+        random_kernel(&mut draw, &mut bench, shape.to_vec());
+    }
+    let mut all = bench.code();
+    for op in [Unary::Log2, Unary::Exp2, Unary::Erf] {
+        let bench = apply(|body| {
+            body.push(Inst::Unary(op, 0));
+            2
+        });
+        all.functions
+            .extend(bench.code().functions.into_iter().map(|f| Function {
+                source: f.source.replace(&f.name, &format!("{op:?}_{}", f.name)),
+                ..f
+            }));
+    }
+    for architecture in ["sm_80", "sm_90"] {
+        let (_, log) = nvrtc
+            .compile(&source(&all), architecture)
+            .unwrap_or_else(|log| panic!("{log}"));
+        let frames: Vec<&str> = log.lines().filter(|l| l.contains("stack frame")).collect();
+        assert_eq!(frames.len(), all.functions.len(), "{log}");
+        for frame in frames {
+            let none = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads";
+            assert!(frame.contains(&format!(" {none}")), "{log}");
+        }
+    }
+}
+
+/// Ranges that begin or end inside of four neighbours, and such that do not.
+#[test]
+fn ranges_cut_fours() {
+    let mut draw = Draw::new(10);
+    let mut bench = Bench::default();
+    for (from, to) in [(2, 8), (4, 10), (4, 8), (0, 3), (5, 12)] {
+        let x = bench.buffer(draw.numbers(36));
+        let y = bench.buffer(vec![0.5; 36]);
+        let mut ranged = access(x, 0, &[12, 1]);
+        ranged.valid[1] = Some((from, to));
+        bench.kernel(KernelKind::Loop(LoopKernel {
+            shape: vec![3, 12],
+            body: vec![Inst::Load(ranged)],
+            outputs: vec![output(0, Combine::Store, y, &[12, 1])],
+        }));
+    }
+    bench.hold();
 }
 
 /// Kernels of one shape share a function.

@@ -39,7 +39,7 @@ pub fn contraction<'a>(
 ) -> (Drafts, Option<&'a LoopKernel>) {
     let form = Form::new(contraction);
     let element = buffers[form.a.buffer.0 as usize].element;
-    let cut = Cut::new(&form, element);
+    let cut = Cut::new(&form, element, epilogue.is_some());
     of_cut(&form, cut, prologue, epilogue, buffers)
 }
 

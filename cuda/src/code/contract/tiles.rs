@@ -9,8 +9,11 @@ use sslc_compiler::kernels::ir::Element;
 const MULTIPROCESSORS: usize = 132;
 /// Blocks that should be there for each multiprocessor.
 const BLOCKS_EACH: usize = 2;
-/// The fewest terms of a split, and the most: what one f32 adds up.
+/// The fewest terms of a split.
 const LEAST_TERMS: usize = 256;
+/// Products that take the time of reading or writing a sum: half of what memory allows, as many sums are still in the cache.
+const PASS_F32: f64 = 20.0;
+const PASS_BF16: f64 = 180.0;
 /// The most words of scratch that splits take.
 const MOST_SCRATCH: usize = 1 << 24;
 
@@ -113,20 +116,24 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// The cut of a product whose operands are of `element`: that of the least work by estimate.
-    pub fn new(form: &Form, element: Element) -> Cut {
+    /// The cut of a product whose operands are of `element`, with an epilogue or not: that of the least work by estimate.
+    pub fn new(form: &Form, element: Element, epilogue: bool) -> Cut {
         let table = tiles(element);
+        let pass = match element {
+            Element::F32 => PASS_F32,
+            Element::Bf16 => PASS_BF16,
+        };
         let mut best: Option<(f64, Cut)> = None;
         for (tile, efficiency) in table {
             let cut = Cut::of(form, *tile);
             let blocks = cut.blocks(form);
             let work = (blocks * cut.steps * tile.k) as f64 * (tile.m * tile.n) as f64;
-            // Sums of splits are written and read once more.
-            let again = if cut.splits > 1 {
-                (cut.splits * form.products() * form.m * form.n * 32) as f64
-            } else {
-                0.0
+            // Sums of splits are written and read once more, and so is the result by an epilogue that is left.
+            let passes = match cut.splits {
+                1 => 0,
+                splits => 2 * splits + if epilogue { 2 } else { 0 },
             };
+            let again = (passes * form.shape[0] * form.shape[1]) as f64 * pass;
             let all = (MULTIPROCESSORS * BLOCKS_EACH * 256 / tile.threads.max(128)) as f64;
             let full = (blocks as f64 / all).min(1.0);
             let cost = (work / efficiency + again) / full;
@@ -158,7 +165,7 @@ impl Cut {
         if form.classes.is_some() {
             return whole;
         }
-        let wanted = (MULTIPROCESSORS * BLOCKS_EACH).div_ceil(whole.blocks(form).max(1));
+        let wanted = MULTIPROCESSORS * BLOCKS_EACH / whole.blocks(form).max(1);
         let room = MOST_SCRATCH / (form.shape[0] * form.shape[1]).max(1);
         let most = (form.k / LEAST_TERMS).max(1);
         let splits = wanted.min(room).min(most).max(1);

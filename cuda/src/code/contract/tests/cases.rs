@@ -126,7 +126,7 @@ impl Case {
     /// What tells its function's text from another's but for sizes.
     pub fn kind(&self) -> String {
         let form = Form::new(&self.kernel.contraction);
-        let cut = Cut::new(&form, self.element());
+        let cut = Cut::new(&form, self.element(), self.kernel.epilogue.is_some());
         let word = |g: Gather| {
             format!("{g:?}")
                 .split([' ', '('])

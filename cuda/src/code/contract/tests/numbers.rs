@@ -74,7 +74,8 @@ impl Case {
     /// Its code, in the cut given or the one that is chosen.
     pub fn code(&self, cut: Option<Cut>) -> Code {
         let form = Form::new(&self.kernel.contraction);
-        let cut = cut.unwrap_or_else(|| Cut::new(&form, self.element()));
+        let cut =
+            cut.unwrap_or_else(|| Cut::new(&form, self.element(), self.kernel.epilogue.is_some()));
         let (prologue, epilogue) = (&self.kernel.prologue, &self.kernel.epilogue);
         let (drafts, rest) = of_cut(
             &form,
