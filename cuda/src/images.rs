@@ -22,8 +22,7 @@ pub fn images(
     threads: usize,
 ) -> Result<Vec<Vec<u8>>, Diagnostic> {
     let next = AtomicUsize::new(0);
-    let made: Mutex<Vec<Option<Result<Vec<u8>, Diagnostic>>>> =
-        Mutex::new(functions.iter().map(|_| None).collect());
+    let made = Mutex::new(vec![None; functions.len()]);
     let work = || {
         while let Some((i, function)) = {
             let i = next.fetch_add(1, Ordering::Relaxed);
