@@ -1,6 +1,6 @@
 //! A program under construction with the contents of its buffers, and what runs it.
 
-use super::nvrtc::nvrtc;
+use super::nvrtc::{nvrtc, ptx};
 use crate::code::{Argument, Code, PRELUDE, generate};
 use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::device::Device as _;
@@ -96,8 +96,8 @@ impl Bench {
 
     /// The same of other code for its kernels. `Err`: what the compiler or the simulator says against it.
     pub fn run_code(&self, code: &Code) -> Option<Result<Vec<Vec<f32>>, String>> {
-        let compiled = nvrtc()?.compile(&source(code), "compute_80");
-        Some(compiled.and_then(|(ptx, _)| self.simulate(code, &ptx)))
+        let compiled = ptx(nvrtc()?, &source(code));
+        Some(compiled.and_then(|ptx| self.simulate(code, &ptx)))
     }
 
     fn simulate(&self, code: &Code, ptx: &str) -> Result<Vec<Vec<f32>>, String> {

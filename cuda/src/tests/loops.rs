@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, access, source};
 use super::draw::Draw;
-use super::nvrtc::nvrtc;
+use super::nvrtc::{assembled, nvrtc};
 use super::random::random_kernel;
 use crate::code::{Function, generate};
 use sslc_compiler::kernels::ir::{
@@ -313,9 +313,8 @@ fn sizes_beyond_32_bits_assemble() {
             >= 2
     );
     let Some(nvrtc) = nvrtc() else { return };
-    for architecture in ["sm_80", "sm_90"] {
-        let compiled = nvrtc.compile(&source(&code), architecture);
-        compiled.unwrap_or_else(|log| panic!("{log}"));
+    for architecture in [80, 90] {
+        assembled(nvrtc, &source(&code), architecture);
     }
 }
 
@@ -361,10 +360,8 @@ fn loops_use_no_local_memory() {
                 ..f
             }));
     }
-    for architecture in ["sm_80", "sm_90"] {
-        let (_, log) = nvrtc
-            .compile(&source(&all), architecture)
-            .unwrap_or_else(|log| panic!("{log}"));
+    for architecture in [80, 90] {
+        let log = assembled(nvrtc, &source(&all), architecture);
         let frames: Vec<&str> = log.lines().filter(|l| l.contains("stack frame")).collect();
         assert_eq!(frames.len(), all.functions.len(), "{log}");
         for frame in frames {

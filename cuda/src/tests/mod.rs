@@ -11,4 +11,4 @@ mod random;
 
 pub use bench::{Bench, source};
 pub use draw::Draw;
-pub use nvrtc::nvrtc;
+pub use nvrtc::{assembled, nvrtc};

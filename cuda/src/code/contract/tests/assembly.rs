@@ -3,12 +3,12 @@
 use super::cases::{Case, networks};
 use crate::code::PRELUDE;
 use crate::code::draft::Draft;
-use crate::tests::nvrtc;
+use crate::tests::{assembled, nvrtc};
 use sslc_compiler::kernels::ir::Element;
 use std::collections::HashSet;
 
 /// Architectures that every function is assembled for.
-const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
+const ARCHITECTURES: [i32; 2] = [80, 90];
 /// Shared memory of a multiprocessor and of a block, in bytes, and what a block takes for the system: of an H100.
 const SHARED: u32 = 228 << 10;
 const SHARED_OF_BLOCK: u32 = 227 << 10;
@@ -21,11 +21,9 @@ struct Assembled {
     spilled: u32,
 }
 
-fn assemble(draft: &Draft, architecture: &str) -> Option<Assembled> {
+fn assemble(draft: &Draft, architecture: i32) -> Option<Assembled> {
     let source = format!("{PRELUDE}\n{}", draft.source);
-    let (_, log) = nvrtc()?
-        .compile(&source, architecture)
-        .unwrap_or_else(|log| panic!("{log}\n{source}"));
+    let log = assembled(nvrtc()?, &source, architecture);
     let number = |before: &str, after: &str| {
         let end = log.find(after)?;
         let begin = log[..end].rfind(before)? + before.len();
@@ -60,14 +58,14 @@ fn functions(cases: &[Case]) -> Vec<(String, Draft)> {
     all
 }
 
-fn hold(name: &str, draft: &Draft, architecture: &str) {
+fn hold(name: &str, draft: &Draft, architecture: i32) {
     let Some(found) = assemble(draft, architecture) else {
         return;
     };
-    assert_eq!(found.spilled, 0, "{name} spills on {architecture}");
+    assert_eq!(found.spilled, 0, "{name} spills on sm_{architecture}");
     assert!(found.shared <= SHARED_OF_BLOCK, "{name}: {}", found.shared);
     println!(
-        "{architecture} | {name} | {} | {} | {} | {} | {}",
+        "sm_{architecture} | {name} | {} | {} | {} | {} | {}",
         draft.threads,
         found.registers,
         found.shared,
