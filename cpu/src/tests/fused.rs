@@ -58,10 +58,7 @@ fn hold(draw: &mut Draw, mut bench: Bench, contraction: Contraction, name: &str)
     let (result, shape) = (contraction.result(), contraction.result_shape());
     let over = draw.chance(50);
     let epilogue = epilogue(draw, &mut bench, result, shape, over);
-    let mut apart = Bench {
-        program: bench.program.clone(),
-        contents: bench.contents.clone(),
-    };
+    let mut apart = bench.clone();
     apart.kernel(KernelKind::Contraction(contraction.clone()));
     apart.kernel(KernelKind::Loop(epilogue.clone()));
     bench.kernel(KernelKind::Fused(Fused {

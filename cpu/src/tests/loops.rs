@@ -4,8 +4,10 @@ use super::{Bench, Draw};
 use crate::math;
 use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::ir::{
-    Access, Binary, BufferId, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
+    Access, Binary, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
 };
+use sslc_kernel_testing::access;
+use sslc_kernel_testing::random::{self, Operators};
 
 /// Evaluates a kernel at every point; sums in f64, with the sum of magnitudes beside it.
 struct Evaluated {
@@ -178,154 +180,31 @@ fn hold(bench: &Bench, kernel: &LoopKernel, name: &str) {
     }
 }
 
-fn access(buffer: BufferId, offset: i64, strides: &[i64]) -> Access {
-    Access {
-        buffer,
-        offset,
-        strides: strides.to_vec(),
-        valid: vec![None; strides.len()],
-    }
-}
-
-/// Row-major strides over some axes of a shape, in a given order of them; 0 along the others.
-fn dense(shape: &[usize], order: &[usize]) -> (Vec<i64>, usize) {
-    let mut strides = vec![0; shape.len()];
-    let mut len = 1;
-    for axis in order.iter().rev() {
-        strides[*axis] = len as i64;
-        len *= shape[*axis];
-    }
-    (strides, len)
-}
-
-fn shuffled(draw: &mut Draw, mut axes: Vec<usize>) -> Vec<usize> {
-    for i in (1..axes.len()).rev() {
-        axes.swap(i, draw.below(i + 1));
-    }
-    axes
-}
-
-/// A load with a random layout: some axes broadcast, permuted, reversed, spread out, shifted or cut.
-fn random_load(draw: &mut Draw, bench: &mut Bench, shape: &[usize]) -> Access {
-    let percent = draw.pick(&[0, 0, 30, 70, 100]);
-    let mut axes: Vec<usize> = (0..shape.len()).filter(|_| !draw.chance(percent)).collect();
-    if draw.chance(25) {
-        axes = shuffled(draw, axes);
-    }
-    let (mut strides, mut len) = dense(shape, &axes);
-    if draw.chance(10) {
-        strides.iter_mut().for_each(|s| *s *= 2);
-        len *= 2;
-    }
-    let mut offset = 0;
-    for axis in 0..shape.len() {
-        if draw.chance(5) && strides[axis] != 0 {
-            offset += strides[axis] * (shape[axis] as i64 - 1);
-            strides[axis] = -strides[axis];
-        }
-    }
-    let mut valid = vec![None; shape.len()];
-    if draw.chance(25) && !shape.is_empty() {
-        let axis = draw.below(shape.len());
-        let lo = draw.below(shape[axis] + 1);
-        let hi = lo + draw.below(shape[axis] - lo + 1);
-        valid[axis] = Some((lo, hi));
-        // Shifted, as a pad is: the part before the range may lie outside of the buffer.
-        if draw.chance(50) && strides[axis] > 0 {
-            offset -= strides[axis] * lo as i64;
-        }
-    }
-    let numbers = draw.numbers(len + 3);
-    let buffer = bench.buffer_of(random_element(draw), numbers);
-    Access {
-        buffer,
-        offset,
-        strides,
-        valid,
-    }
-}
-
-fn random_element(draw: &mut Draw) -> Element {
-    draw.pick(&[Element::F32, Element::F32, Element::Bf16])
-}
+const OPERATORS: Operators = Operators {
+    unary: &[
+        Unary::Log2,
+        Unary::Exp2,
+        Unary::Sin,
+        Unary::Sqrt,
+        Unary::Recip,
+        Unary::Erf,
+        Unary::Bf16,
+    ],
+    binary: &[
+        Binary::Add,
+        Binary::Sub,
+        Binary::Mul,
+        Binary::Mul,
+        Binary::Div,
+        Binary::Mod,
+        Binary::Less,
+        Binary::Max,
+        Binary::Pow,
+    ],
+};
 
 fn random_kernel(draw: &mut Draw, bench: &mut Bench, shape: Vec<usize>) -> LoopKernel {
-    let mut body = Vec::new();
-    for _ in 0..1 + draw.below(3) {
-        body.push(Inst::Load(random_load(draw, bench, &shape)));
-    }
-    for _ in 0..draw.below(9) {
-        let r = |draw: &mut Draw| draw.below(body.len()) as u32;
-        let inst = match draw.below(20) {
-            0 | 1 => Inst::Const(draw.number()),
-            2 if !shape.is_empty() => Inst::Index(draw.below(shape.len())),
-            3..=6 => {
-                let op = draw.pick(&[
-                    Unary::Log2,
-                    Unary::Exp2,
-                    Unary::Sin,
-                    Unary::Sqrt,
-                    Unary::Recip,
-                    Unary::Erf,
-                    Unary::Bf16,
-                ]);
-                Inst::Unary(op, r(draw))
-            }
-            7 | 8 => Inst::Select(r(draw), r(draw), r(draw)),
-            9 => Inst::Load(random_load(draw, bench, &shape)),
-            _ => {
-                let op = draw.pick(&[
-                    Binary::Add,
-                    Binary::Sub,
-                    Binary::Mul,
-                    Binary::Mul,
-                    Binary::Div,
-                    Binary::Mod,
-                    Binary::Less,
-                    Binary::Max,
-                    Binary::Pow,
-                ]);
-                Inst::Binary(op, r(draw), r(draw))
-            }
-        };
-        body.push(inst);
-    }
-    let outputs = (0..1 + draw.below(3))
-        .map(|_| {
-            let value = if draw.chance(70) {
-                body.len() as u32 - 1
-            } else {
-                draw.below(body.len()) as u32
-            };
-            let percent = draw.pick(&[20, 50, 50, 100]);
-            let reduced: Vec<usize> = (0..shape.len()).filter(|_| draw.chance(percent)).collect();
-            let combine = match draw.below(5) {
-                0 | 1 => Combine::Store,
-                2 | 3 => Combine::Sum(reduced.clone()),
-                4 if !reduced.is_empty() => Combine::Deviations(reduced.clone()),
-                _ => Combine::Max(reduced.clone()),
-            };
-            let mut kept: Vec<usize> = (0..shape.len())
-                .filter(|a| combine == Combine::Store || !reduced.contains(a))
-                .collect();
-            if draw.chance(20) {
-                kept = shuffled(draw, kept);
-            }
-            let (strides, len) = dense(&shape, &kept);
-            let numbers = draw.numbers(len + 2);
-            let buffer = bench.buffer_of(random_element(draw), numbers);
-            LoopOutput {
-                value,
-                combine,
-                to: access(buffer, 1, &strides),
-            }
-        })
-        .collect();
-    LoopKernel {
-        shape,
-        body,
-        outputs,
-    }
+    random::kernel(draw, bench, shape, OPERATORS, |_, _| (1, 1))
 }
 
 #[test]
@@ -345,24 +224,10 @@ fn small_random_kernels() {
 
 #[test]
 fn large_random_kernels() {
-    let shapes: [&[usize]; 12] = [
-        &[40_000],
-        &[1500, 33],
-        &[33, 1500],
-        &[6, 50, 100],
-        &[300, 4, 4, 16],
-        &[2, 20_000],
-        &[20_000, 2],
-        &[13, 2, 1200],
-        &[5, 3, 7, 11, 32],
-        &[2000, 16],
-        &[64, 640],
-        &[3, 1030, 9],
-    ];
     for seed in 0..36 {
         let mut draw = Draw::new(1000 + seed);
         let mut bench = Bench::default();
-        let shape = shapes[seed as usize % shapes.len()].to_vec();
+        let shape = random::LARGE[seed as usize % random::LARGE.len()].to_vec();
         let kernel = random_kernel(&mut draw, &mut bench, shape);
         bench.kernel(KernelKind::Loop(kernel.clone()));
         hold(&bench, &kernel, &format!("seed {seed}"));

@@ -9,99 +9,31 @@ mod refusals;
 mod winograd;
 
 use super::{CpuDevice, CpuLoaded, Level};
-use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::device::Loaded;
-use sslc_compiler::kernels::ir::{Access, Buffer, BufferId, BufferKind, Element};
-use sslc_compiler::kernels::ir::{Kernel, KernelKind, KernelProgram};
+use sslc_compiler::kernels::ir::{Access, BufferId};
+use sslc_kernel_testing::{Building, Draw};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// A small generator of test data.
-pub struct Draw(u64);
+/// A program, run on devices.
+#[derive(Clone, Default)]
+pub struct Bench(Building);
 
-impl Draw {
-    pub fn new(seed: u64) -> Draw {
-        Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
+impl Deref for Bench {
+    type Target = Building;
 
-    pub fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
-    }
-
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    /// In [−1, 1).
-    pub fn number(&mut self) -> f32 {
-        (self.bits() & 0xff_ffff) as f32 / 8_388_608.0 - 1.0
-    }
-
-    pub fn numbers(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.number()).collect()
+    fn deref(&self) -> &Building {
+        &self.0
     }
 }
 
-/// A program under construction: buffers one after the other, with their contents.
-#[derive(Default)]
-pub struct Bench {
-    pub program: KernelProgram,
-    pub contents: Vec<Vec<f32>>,
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Building {
+        &mut self.0
+    }
 }
 
 impl Bench {
-    pub fn buffer(&mut self, contents: Vec<f32>) -> BufferId {
-        self.buffer_of(Element::F32, contents)
-    }
-
-    pub fn buffer_of(&mut self, element: Element, mut contents: Vec<f32>) -> BufferId {
-        if element == Element::Bf16 {
-            contents.iter_mut().for_each(|x| *x = bf16::round(*x));
-        }
-        let id = BufferId(self.program.buffers.len() as u32);
-        self.program.buffers.push(Buffer {
-            name: format!("b{}", id.0),
-            kind: BufferKind::State,
-            element,
-            shape: vec![contents.len()],
-            offset: self.program.arena_len,
-        });
-        self.program.arena_len += element.words(contents.len()).next_multiple_of(16);
-        self.contents.push(contents);
-        id
-    }
-
-    /// A buffer without a place, for what a prologue makes.
-    pub fn piecewise(&mut self, element: Element, len: usize) -> BufferId {
-        let id = BufferId(self.program.buffers.len() as u32);
-        self.program.buffers.push(Buffer {
-            name: format!("b{}", id.0),
-            kind: BufferKind::Piecewise,
-            element,
-            shape: vec![len],
-            offset: 0,
-        });
-        self.contents.push(Vec::new());
-        id
-    }
-
-    pub fn kernel(&mut self, kind: KernelKind) {
-        self.program.kernels.push(Kernel {
-            name: "test".to_string(),
-            kind,
-        });
-    }
-
     pub fn load(&self, device: CpuDevice) -> CpuLoaded {
         let loaded = device
             .load_cpu(Rc::new(self.program.clone()))
@@ -153,12 +85,7 @@ impl Bench {
 
 /// Elements of a buffer along rows and columns.
 pub fn access(buffer: BufferId, strides: [usize; 2]) -> Access {
-    Access {
-        buffer,
-        offset: 0,
-        strides: strides.map(|s| s as i64).to_vec(),
-        valid: vec![None; 2],
-    }
+    sslc_kernel_testing::access(buffer, 0, &strides.map(|s| s as i64))
 }
 
 pub fn levels() -> impl Iterator<Item = Level> {

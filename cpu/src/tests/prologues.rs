@@ -236,7 +236,7 @@ fn refused(change: impl Fn(&mut Bench, &mut KernelKind)) -> String {
     });
     change(&mut bench, &mut kind);
     bench.kernel(kind);
-    let loaded = CpuDevice::new(1).load_cpu(Rc::new(bench.program));
+    let loaded = CpuDevice::new(1).load_cpu(Rc::new(bench.program.clone()));
     loaded.err().map_or("taken".to_string(), |d| d.message)
 }
 

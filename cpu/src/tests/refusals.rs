@@ -53,7 +53,7 @@ fn accesses_outside_of_a_buffer() {
         refused(&doubling(
             |k, [x, _]| k.body[0] = Inst::Load(access(x, 1, &[1]))
         )),
-        "the compiled program cannot run on this device: in kernel 0 (test), `b0` of 10 elements is accessed from 1 to 10"
+        "the compiled program cannot run on this device: in kernel 0 (test 0), `b0` of 10 elements is accessed from 1 to 10"
     );
     refused(&doubling(|k, [x, _]| {
         k.body[0] = Inst::Load(access(x, -1, &[1]))
@@ -222,5 +222,9 @@ fn a_batch_of_a_billion() {
     assert!(error.message.contains("476.8 TiB"), "{}", error.message);
     assert!(CpuDevice::new(2).memory_needed(&bench.program).is_err());
     bench.program.arena_len = usize::MAX;
-    assert!(CpuDevice::new(2).load_cpu(Rc::new(bench.program)).is_err());
+    assert!(
+        CpuDevice::new(2)
+            .load_cpu(Rc::new(bench.program.clone()))
+            .is_err()
+    );
 }

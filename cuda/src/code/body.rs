@@ -275,12 +275,7 @@ mod tests {
     use super::*;
 
     fn access(offset: i64, strides: &[i64]) -> Access {
-        Access {
-            buffer: BufferId(0),
-            offset,
-            strides: strides.to_vec(),
-            valid: vec![None; strides.len()],
-        }
+        sslc_kernel_testing::access(BufferId(0), offset, strides)
     }
 
     fn names(n: usize) -> Vec<String> {

@@ -190,12 +190,7 @@ mod tests {
     use sslc_compiler::kernels::ir::{BufferId, LoopOutput};
 
     fn access(offset: i64, strides: &[i64]) -> Access {
-        Access {
-            buffer: BufferId(0),
-            offset,
-            strides: strides.to_vec(),
-            valid: vec![None; strides.len()],
-        }
+        sslc_kernel_testing::access(BufferId(0), offset, strides)
     }
 
     fn kernel(shape: &[usize], load: Access, combine: Combine, to: &[i64]) -> LoopKernel {

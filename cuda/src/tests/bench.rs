@@ -1,4 +1,4 @@
-//! A program under construction with the contents of its buffers, and what runs it.
+//! What runs a program under construction.
 
 use super::nvrtc::{nvrtc, ptx};
 use crate::code::{Argument, Code, PRELUDE, generate};
@@ -6,59 +6,32 @@ use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::device::Device as _;
 use sslc_compiler::kernels::interp::Interpreter;
 use sslc_compiler::kernels::ir::{
-    Access, Binary, Buffer, BufferId, BufferKind, Combine, Element, Inst, Kernel, KernelKind,
-    KernelProgram, LoopKernel,
+    Binary, Buffer, BufferId, BufferKind, Combine, Element, Inst, Kernel, KernelKind, LoopKernel,
 };
 use sslc_cuda_sim as sim;
+use sslc_kernel_testing::Building;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// Buffers one after the other, with their contents, and kernels.
+/// A program, held to the interpreter.
 #[derive(Clone, Default)]
-pub struct Bench {
-    pub program: KernelProgram,
-    pub contents: Vec<Vec<f32>>,
+pub struct Bench(Building);
+
+impl Deref for Bench {
+    type Target = Building;
+
+    fn deref(&self) -> &Building {
+        &self.0
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Building {
+        &mut self.0
+    }
 }
 
 impl Bench {
-    pub fn buffer(&mut self, contents: Vec<f32>) -> BufferId {
-        self.buffer_of(Element::F32, contents)
-    }
-
-    pub fn buffer_of(&mut self, element: Element, mut contents: Vec<f32>) -> BufferId {
-        if element == Element::Bf16 {
-            contents.iter_mut().for_each(|x| *x = bf16::round(*x));
-        }
-        let offset = self.program.arena_len;
-        self.program.arena_len += element.words(contents.len()).next_multiple_of(16);
-        let id = self.push(BufferKind::State, element, contents.len(), offset);
-        self.contents.push(contents);
-        id
-    }
-
-    /// A buffer without a place, for what a prologue makes.
-    pub fn piecewise(&mut self, element: Element, len: usize) -> BufferId {
-        let id = self.push(BufferKind::Piecewise, element, len, 0);
-        self.contents.push(Vec::new());
-        id
-    }
-
-    fn push(&mut self, kind: BufferKind, element: Element, len: usize, offset: usize) -> BufferId {
-        let id = BufferId(self.program.buffers.len() as u32);
-        self.program.buffers.push(Buffer {
-            name: format!("b{}", id.0),
-            kind,
-            element,
-            shape: vec![len],
-            offset,
-        });
-        id
-    }
-
-    pub fn kernel(&mut self, kind: KernelKind) {
-        let name = format!("test {}", self.program.kernels.len());
-        self.program.kernels.push(Kernel { name, kind });
-    }
-
     fn buffers(&self) -> impl Iterator<Item = (usize, &Buffer)> {
         let placed = |(_, b): &(usize, &Buffer)| b.kind != BufferKind::Piecewise;
         self.program.buffers.iter().enumerate().filter(placed)
@@ -284,15 +257,5 @@ fn from_bytes(element: Element, bytes: &[u8]) -> Vec<f32> {
             .chunks_exact(2)
             .map(|b| bf16::widen(u16::from_le_bytes([b[0], b[1]])))
             .collect(),
-    }
-}
-
-/// An access without ranges.
-pub fn access(buffer: BufferId, offset: i64, strides: &[i64]) -> Access {
-    Access {
-        buffer,
-        offset,
-        strides: strides.to_vec(),
-        valid: vec![None; strides.len()],
     }
 }

@@ -1,10 +1,10 @@
 //! Kernels that share a launch, and those that must not.
 
-use super::bench::{Bench, access};
-use super::draw::Draw;
+use super::Bench;
 use sslc_compiler::kernels::ir::{
     Binary, BufferId, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput,
 };
+use sslc_kernel_testing::{Draw, access};
 
 /// `m ← 0.9 m + g`, `p ← p − rate m`
 fn update(bench: &mut Bench, [p, m, g, rate]: [BufferId; 4], n: usize) {

@@ -1,8 +1,8 @@
 //! Indexed kernels.
 
-use super::bench::Bench;
-use super::draw::Draw;
+use super::Bench;
 use sslc_compiler::kernels::ir::{Indexed, KernelKind, Window};
+use sslc_kernel_testing::Draw;
 
 fn indices(draw: &mut Draw, count: usize, size: usize) -> Vec<f32> {
     let mut index: Vec<f32> = (0..count).map(|_| draw.below(size) as f32).collect();

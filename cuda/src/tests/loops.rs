@@ -1,13 +1,13 @@
 //! Loop kernels of the shapes that the compiler makes, and at the edges.
 
-use super::bench::{Bench, access, source};
-use super::draw::Draw;
 use super::nvrtc::{assembled, nvrtc};
 use super::random::random_kernel;
+use super::{Bench, source};
 use crate::code::{Function, generate};
 use sslc_compiler::kernels::ir::{
     Binary, BufferId, Combine, Element, Inst, KernelKind, LoopKernel, LoopOutput, Unary,
 };
+use sslc_kernel_testing::{Draw, access};
 
 fn output(value: u32, combine: Combine, to: BufferId, strides: &[i64]) -> LoopOutput {
     LoopOutput {

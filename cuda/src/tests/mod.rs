@@ -2,7 +2,6 @@
 //!
 //! Where there is no NVRTC the tests say so and pass; with `SSLC_REQUIRE_NVRTC=1` they fail.
 mod bench;
-mod draw;
 mod groups;
 mod indexed;
 mod loops;
@@ -10,5 +9,4 @@ mod nvrtc;
 mod random;
 
 pub use bench::{Bench, source};
-pub use draw::Draw;
 pub use nvrtc::{assembled, nvrtc};

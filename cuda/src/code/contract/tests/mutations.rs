@@ -4,8 +4,9 @@ use super::cases::{Case, Which};
 use crate::code::Code;
 use crate::code::contract::form::Form;
 use crate::code::contract::tiles::{Cut, Tile, tiles};
-use crate::tests::{Draw, nvrtc};
+use crate::tests::nvrtc;
 use sslc_compiler::kernels::ir::{ConvShape, Element};
+use sslc_kernel_testing::Draw;
 
 /// A mistake: what it is, and which text becomes which.
 type Mistake = (&'static str, &'static str, &'static str);

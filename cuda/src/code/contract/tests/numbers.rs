@@ -9,10 +9,11 @@ use crate::code::contract::of_cut;
 use crate::code::contract::tiles::{Cut, Tile, tiles};
 use crate::code::loops::loop_kernel;
 use crate::code::{Code, of_kernel};
-use crate::tests::{Bench, Draw, source};
+use crate::tests::{Bench, source};
 use proptest::prelude::*;
 use sslc_compiler::core::bf16;
 use sslc_compiler::kernels::ir::{BufferKind, Combine, ConvShape, Element, KernelKind};
+use sslc_kernel_testing::Draw;
 
 impl Case {
     /// The kernel with whole numbers as the contents of its buffers: from −3 to 3.
