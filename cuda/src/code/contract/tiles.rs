@@ -36,67 +36,68 @@ pub struct Tile {
     pub slab: usize,
 }
 
-/// Tiles of f32 products: sums of a thread are `rows` × `columns`; a warp's threads lie 4 × 8.
-const F32: [(Tile, f64); 6] = [
-    (f32_tile(128, 128, 256, 8, 8, 2), 1.0),
-    (f32_tile(128, 64, 128, 8, 8, 3), 0.95),
-    (f32_tile(64, 128, 128, 8, 8, 3), 0.95),
-    (f32_tile(64, 64, 128, 8, 4, 4), 0.8),
-    (f32_tile(64, 32, 128, 4, 4, 6), 0.55),
-    (f32_tile(32, 64, 128, 4, 4, 6), 0.55),
-];
+/// What all tiles for operands of one element type have in common.
+struct Step {
+    k: usize,
+    stages: usize,
+    slab: usize,
+}
 
-const fn f32_tile(
-    m: usize,
-    n: usize,
-    threads: usize,
-    rows: usize,
-    columns: usize,
-    resident: usize,
-) -> Tile {
-    Tile {
-        m,
-        n,
-        k: 16,
-        threads,
-        rows,
-        columns,
-        stages: 2,
-        resident,
-        slab: 4,
+const F32_STEP: Step = Step {
+    k: 16,
+    stages: 2,
+    slab: 4,
+};
+
+const BF16_STEP: Step = Step {
+    k: 32,
+    stages: 3,
+    slab: 16,
+};
+
+impl Step {
+    const fn tile(
+        &self,
+        m: usize,
+        n: usize,
+        threads: usize,
+        rows: usize,
+        columns: usize,
+        resident: usize,
+    ) -> Tile {
+        Tile {
+            m,
+            n,
+            k: self.k,
+            threads,
+            rows,
+            columns,
+            stages: self.stages,
+            resident,
+            slab: self.slab,
+        }
     }
 }
+
+/// Tiles of f32 products: sums of a thread are `rows` × `columns`; a warp's threads lie 4 × 8.
+const F32: [(Tile, f64); 6] = [
+    (F32_STEP.tile(128, 128, 256, 8, 8, 2), 1.0),
+    (F32_STEP.tile(128, 64, 128, 8, 8, 3), 0.95),
+    (F32_STEP.tile(64, 128, 128, 8, 8, 3), 0.95),
+    (F32_STEP.tile(64, 64, 128, 8, 4, 4), 0.8),
+    (F32_STEP.tile(64, 32, 128, 4, 4, 6), 0.55),
+    (F32_STEP.tile(32, 64, 128, 4, 4, 6), 0.55),
+];
 
 /// Tiles of bf16 products: sums of a warp are `rows` × `columns`.
 const BF16: [(Tile, f64); 6] = [
-    (bf16_tile(128, 128, 256, 64, 32, 2), 1.0),
-    (bf16_tile(128, 64, 128, 64, 32, 3), 0.9),
-    (bf16_tile(64, 128, 128, 64, 32, 3), 0.9),
-    (bf16_tile(64, 64, 128, 32, 32, 4), 0.7),
-    (bf16_tile(64, 32, 128, 32, 16, 6), 0.45),
-    (bf16_tile(32, 64, 128, 16, 32, 6), 0.45),
+    (BF16_STEP.tile(128, 128, 256, 64, 32, 2), 1.0),
+    (BF16_STEP.tile(128, 64, 128, 64, 32, 3), 0.9),
+    (BF16_STEP.tile(64, 128, 128, 64, 32, 3), 0.9),
+    (BF16_STEP.tile(64, 64, 128, 32, 32, 4), 0.7),
+    (BF16_STEP.tile(64, 32, 128, 32, 16, 6), 0.45),
+    (BF16_STEP.tile(32, 64, 128, 16, 32, 6), 0.45),
 ];
-
-const fn bf16_tile(
-    m: usize,
-    n: usize,
-    threads: usize,
-    rows: usize,
-    columns: usize,
-    resident: usize,
-) -> Tile {
-    Tile {
-        m,
-        n,
-        k: 32,
-        threads,
-        rows,
-        columns,
-        stages: 3,
-        resident,
-        slab: 16,
-    }
-}
 
 /// All tiles for operands of an element type, with their speed beside the first's.
 pub fn tiles(element: Element) -> &'static [(Tile, f64)] {
