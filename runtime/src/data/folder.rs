@@ -260,6 +260,17 @@ impl Chosen {
     }
 }
 
+impl Folder<'_> {
+    /// For each file whether it is held out for testing: none where a folder of its own is.
+    fn held_out(&self, listing: &Listing) -> Vec<bool> {
+        let fraction = match self.test {
+            Some(_) => 0.0,
+            None => self.holdout,
+        };
+        held_out(listing, fraction)
+    }
+}
+
 /// For each file whether it is held out for testing: of each class the given fraction, rounded, by hashed path.
 fn held_out(listing: &Listing, fraction: f64) -> Vec<bool> {
     let mut held = vec![false; listing.files.len()];
@@ -382,12 +393,7 @@ pub(super) fn open(folder: &Folder<'_>, channels: usize) -> Result<Dataset, Diag
             .help("move them into a class folder, or remove them"),
         );
     }
-    let holdout = if folder.test.is_some() {
-        0.0
-    } else {
-        folder.holdout
-    };
-    let held = held_out(&listing, holdout);
+    let held = folder.held_out(&listing);
     let train = choose(&listing, folder.path, |i| !held[i]);
     let listed = train.paths.len();
     let train = train.check(folder.strict, &mut notices)?;
@@ -434,12 +440,7 @@ pub(super) struct Inventory {
 /// Lists what [`open`] would look at.
 pub(super) fn inventory(folder: &Folder<'_>) -> Result<Inventory, Diagnostic> {
     let listing = list(folder.path, "the folder of images")?;
-    let holdout = if folder.test.is_some() {
-        0.0
-    } else {
-        folder.holdout
-    };
-    let held = held_out(&listing, holdout);
+    let held = folder.held_out(&listing);
     let train = choose(&listing, folder.path, |i| !held[i]);
     let test = match folder.test {
         Some(path) => choose_test(&listing, path)?,
