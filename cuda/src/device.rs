@@ -12,6 +12,7 @@ use cudarc::driver::{CudaFunction, DriverError};
 use cudarc::nvrtc::Ptx;
 use sslc_compiler::kernels::device::{Device, Loaded};
 use sslc_compiler::kernels::ir::{BufferKind, KernelProgram};
+use sslc_compiler::kernels::summary::size;
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 use std::rc::Rc;
@@ -153,15 +154,6 @@ impl CudaDevice {
         }
         Ok(Ok(loaded))
     }
-}
-
-/// `1.5 GiB`, `20.0 MiB`
-fn size(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib < 1024.0 {
-        return format!("{mib:.1} MiB");
-    }
-    format!("{:.1} GiB", mib / 1024.0)
 }
 
 impl Device for CudaDevice {

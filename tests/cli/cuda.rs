@@ -125,7 +125,7 @@ fn what_a_gpu_lacks_is_told() {
             "cuda",
             "SSLC_SIM_MEMORY",
             "200000",
-            &["E0701", "MiB free of 0.2 MiB", "smaller"],
+            &["E0701", "free of 195.3 KiB", "smaller"],
         ),
     ];
     for (device, name, value, words) in cases {
