@@ -224,10 +224,14 @@ fn warn(compilation: &Compilation, reporter: Reporter) {
 
 /// The device and threads of the command line.
 fn target(global: &Global) -> Result<Target, Diagnostic> {
+    open(&global.device, global)
+}
+
+fn open(device: &str, global: &Global) -> Result<Target, Diagnostic> {
     // What the host does beside the device keeps to the same number; a second call finds the pool made.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(global));
     let _ = pool.build_global();
-    Target::open(&global.device, threads(global))
+    Target::open(device, threads(global))
 }
 
 fn threads(global: &Global) -> usize {

@@ -18,7 +18,7 @@ use sslc_compiler::program::{Program, View};
 use sslc_compiler::step::{self, Part};
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
-use sslc_runtime::cpu::{measure_bandwidth, measure_peak_flops};
+use sslc_runtime::cpu::{CpuDevice, measure_bandwidth, measure_peak_flops};
 use sslc_runtime::device::Target;
 use sslc_runtime::memory;
 use sslc_runtime::rng::{Domain, Stream};
@@ -86,14 +86,7 @@ pub fn run(
     let compilation = Compilation::from_args(spec)?;
     super::warn(&compilation, reporter);
     let program = &compilation.program;
-    let Target::Cpu(device, _) = super::target(global)? else {
-        return Err(Diagnostic::new(
-            codes::E0750,
-            "bench times kernels of a device, and the reference has none",
-        )
-        .help("use --device cpu")
-        .into());
-    };
+    let device = device(global)?;
     let part = if program.train.accumulate > 1 {
         Part::Accumulate
     } else {
@@ -182,6 +175,20 @@ pub fn run(
         Format::Text => table(&report),
     });
     Ok(0)
+}
+
+/// The CPU, which is the only device whose kernels are timed: no GPU is looked for unless it is asked for.
+fn device(global: &Global) -> Result<CpuDevice, Diagnostic> {
+    let name = match global.device.as_str() {
+        "auto" => "cpu",
+        name => name,
+    };
+    let why = match super::open(name, global)? {
+        Target::Cpu(device, _) => return Ok(device),
+        Target::Cuda(_) => "bench times the kernels of the CPU device alone",
+        Target::Reference => "bench times kernels of a device, and the reference has none",
+    };
+    Err(Diagnostic::new(codes::E0750, why).help("use --device cpu"))
 }
 
 /// The middle of some times; `None` of none.
