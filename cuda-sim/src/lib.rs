@@ -91,10 +91,13 @@ pub fn library() -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Makes a link to a file, whoever else does it at the same time.
+/// Makes a link to a file of the folder above, whoever else does it at the same time; both may be moved together.
 fn link(to: &Path, at: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    let made = std::os::unix::fs::symlink(to, at);
+    let made = {
+        let file = to.file_name().unwrap_or_default();
+        std::os::unix::fs::symlink(Path::new("..").join(file), at)
+    };
     #[cfg(not(unix))]
     let made = std::fs::copy(to, at).map(|_| ());
     match made {

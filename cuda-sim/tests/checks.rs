@@ -1,12 +1,8 @@
 //! Each check: that it finds its mistake, and that a right kernel passes it.
-use sslc_cuda_sim::{Argument, Argument::*, Device, Module};
+mod support;
 
-fn load(device: &mut Device, name: &str) -> Module {
-    let path = format!("{}/tests/kernels/{name}.ptx", env!("CARGO_MANIFEST_DIR"));
-    device
-        .load(&std::fs::read_to_string(path).unwrap())
-        .unwrap()
-}
+use sslc_cuda_sim::{Argument, Argument::*, Device};
+use support::{launch, load};
 
 /// A kernel of `wrong.cu` on buffers of the given floats, one block unless said, and numbers.
 fn run(
@@ -30,14 +26,7 @@ fn run(
         arguments.push(Pointer(address));
     }
     arguments.extend(numbers.iter().map(|&n| I32(n)));
-    device.launch(
-        &module,
-        kernel,
-        [blocks, 1, 1],
-        [threads, 1, 1],
-        0,
-        &arguments,
-    )?;
+    launch(&mut device, &module, kernel, (blocks, threads), &arguments)?;
     device.download_f32(last.0, last.1)
 }
 
@@ -94,12 +83,11 @@ fn a_buffer_within_an_allocation_has_bounds_of_its_own() {
         device.empty(256).unwrap(),
     );
     let launch = |device: &mut Device| {
-        device.launch(
+        launch(
+            device,
             &module,
             "copy_all",
-            [1, 1, 1],
-            [64, 1, 1],
-            0,
+            (1, 64),
             &[Pointer(x), Pointer(y)],
         )
     };
@@ -121,16 +109,14 @@ fn freed_memory_is_gone() {
         device.empty(256).unwrap(),
     );
     device.memory.free(x);
-    let message = device
-        .launch(
-            &module,
-            "copy_all",
-            [1, 1, 1],
-            [64, 1, 1],
-            0,
-            &[Pointer(x), Pointer(y)],
-        )
-        .unwrap_err();
+    let message = launch(
+        &mut device,
+        &module,
+        "copy_all",
+        (1, 64),
+        &[Pointer(x), Pointer(y)],
+    )
+    .unwrap_err();
     assert!(message.contains("in no allocation"), "{message}");
 }
 
@@ -221,20 +207,9 @@ fn a_loop_without_an_end() {
         device.upload_f32(&[0.0]).unwrap(),
         device.upload_f32(&[1.0]).unwrap(),
     );
-    let message = device
-        .launch(
-            &module,
-            "endless",
-            [1, 1, 1],
-            [1, 1, 1],
-            0,
-            &[Pointer(zero)],
-        )
-        .unwrap_err();
+    let message = launch(&mut device, &module, "endless", (1, 1), &[Pointer(zero)]).unwrap_err();
     assert!(message.contains("runs without an end"), "{message}");
-    device
-        .launch(&module, "endless", [1, 1, 1], [1, 1, 1], 0, &[Pointer(one)])
-        .unwrap();
+    launch(&mut device, &module, "endless", (1, 1), &[Pointer(one)]).unwrap();
 }
 
 #[test]
@@ -283,26 +258,22 @@ fn a_launch_may_read_what_the_last_one_wrote() {
         device.upload_f32(&ONES).unwrap(),
         device.empty(256).unwrap(),
     );
-    device
-        .launch(
-            &module,
-            "copy_all",
-            [2, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(x), Pointer(y)],
-        )
-        .unwrap();
-    device
-        .launch(
-            &module,
-            "copy_all",
-            [1, 1, 1],
-            [64, 1, 1],
-            0,
-            &[Pointer(y), Pointer(x)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "copy_all",
+        (2, 32),
+        &[Pointer(x), Pointer(y)],
+    )
+    .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "copy_all",
+        (1, 64),
+        &[Pointer(y), Pointer(x)],
+    )
+    .unwrap();
 }
 
 #[test]
@@ -326,12 +297,11 @@ fn reduction(kernel: &str, threads: u32, elements: usize) -> Result<(), String> 
         device.upload_f32(&vec![1.0; elements]).unwrap(),
         device.empty(4).unwrap(),
     );
-    device.launch(
+    launch(
+        &mut device,
         &module,
         kernel,
-        [1, 1, 1],
-        [threads, 1, 1],
-        0,
+        (1, threads),
         &[Pointer(x), Pointer(y)],
     )
 }

@@ -1,14 +1,10 @@
 //! Right kernels: their results, through the device's own interface.
 //!
 //! The PTX beside the CUDA C was made by NVRTC 12.9 for compute_80 with `--std=c++17 --fmad=false -default-device`.
-use sslc_cuda_sim::{Argument::*, Device, Module};
+mod support;
 
-fn load(device: &mut Device, name: &str) -> Module {
-    let path = format!("{}/tests/kernels/{name}.ptx", env!("CARGO_MANIFEST_DIR"));
-    device
-        .load(&std::fs::read_to_string(path).unwrap())
-        .unwrap()
-}
+use sslc_cuda_sim::{Argument::*, Device};
+use support::{launch, load};
 
 /// Values in [-2, 2) that look random.
 fn noise(count: usize) -> Vec<f32> {
@@ -27,16 +23,14 @@ fn four_values_a_thread_and_a_rest() {
     let n = 1003;
     let x = noise(n);
     let (px, py) = (device.upload_f32(&x).unwrap(), device.empty(n * 4).unwrap());
-    device
-        .launch(
-            &module,
-            "scale_and_shift",
-            [2, 1, 1],
-            [128, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py), F32(3.0), I32(n as i32)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "scale_and_shift",
+        (2, 128),
+        &[Pointer(px), Pointer(py), F32(3.0), I32(n as i32)],
+    )
+    .unwrap();
     let expected: Vec<f32> = x.iter().map(|v| v * 3.0 + 1.0).collect();
     assert_eq!(device.download_f32(py, n).unwrap(), expected);
 }
@@ -51,16 +45,14 @@ fn functions_of_the_library_are_near_the_hosts() {
         device.upload_f32(&x).unwrap(),
         device.empty(n * 32).unwrap(),
     );
-    device
-        .launch(
-            &module,
-            "functions",
-            [4, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py), I32(n as i32)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "functions",
+        (4, 32),
+        &[Pointer(px), Pointer(py), I32(n as i32)],
+    )
+    .unwrap();
     let y = device.download_f32(py, n * 8).unwrap();
     for (i, &v) in x.iter().enumerate() {
         let w = v as f64;
@@ -93,16 +85,14 @@ fn whole_numbers_of_all_widths() {
         .collect();
     let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
     let (px, py) = (device.upload(&bytes).unwrap(), device.empty(n * 4).unwrap());
-    device
-        .launch(
-            &module,
-            "integers",
-            [2, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py), I32(n as i32)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "integers",
+        (2, 32),
+        &[Pointer(px), Pointer(py), I32(n as i32)],
+    )
+    .unwrap();
     let y = device.download(py, n * 4).unwrap();
     for i in 0..n {
         let (a, b) = (x[i], x[n - 1 - i]);
@@ -142,16 +132,14 @@ fn pairs_of_bf16() {
         .flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes())
         .collect();
     let (px, py) = (device.upload(&x).unwrap(), device.empty(8).unwrap());
-    device
-        .launch(
-            &module,
-            "halves",
-            [1, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py), I32(4)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "halves",
+        (1, 32),
+        &[Pointer(px), Pointer(py), I32(4)],
+    )
+    .unwrap();
     let y = device.download(py, 8).unwrap();
     let y: Vec<f32> = y
         .chunks(2)
@@ -168,16 +156,14 @@ fn calls_and_local_arrays() {
         device.upload_f32(&[1.0, 2.0, 3.0, 4.0]).unwrap(),
         device.empty(32 * 4).unwrap(),
     );
-    device
-        .launch(
-            &module,
-            "calls",
-            [1, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "calls",
+        (1, 32),
+        &[Pointer(px), Pointer(py)],
+    )
+    .unwrap();
     assert_eq!(device.download_f32(py, 32).unwrap(), [21.0; 32]);
 }
 
@@ -186,16 +172,7 @@ fn constants_and_atomics() {
     let mut device = Device::default();
     let module = load(&mut device, "elementwise");
     let py = device.empty(64 * 4).unwrap();
-    device
-        .launch(
-            &module,
-            "variables",
-            [1, 1, 1],
-            [64, 1, 1],
-            0,
-            &[Pointer(py)],
-        )
-        .unwrap();
+    launch(&mut device, &module, "variables", (1, 64), &[Pointer(py)]).unwrap();
     assert_eq!(
         device.download_f32(py, 64).unwrap()[60..],
         [1.0, 2.0, 4.0, 8.0]
@@ -213,16 +190,14 @@ fn sums_of_rows_by_shuffles_and_shared_memory() {
     let module = load(&mut device, "reduction");
     let x = noise(7000);
     let (px, py) = (device.upload_f32(&x).unwrap(), device.empty(28).unwrap());
-    device
-        .launch(
-            &module,
-            "row_sums",
-            [7, 1, 1],
-            [256, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "row_sums",
+        (7, 256),
+        &[Pointer(px), Pointer(py)],
+    )
+    .unwrap();
     for (row, sum) in x.chunks(1000).zip(device.download_f32(py, 7).unwrap()) {
         let expected: f64 = row.iter().map(|&v| v as f64).sum();
         assert!((sum as f64 - expected).abs() < 1e-3);
@@ -236,16 +211,14 @@ fn votes_and_barriers_that_count() {
     let x: Vec<i32> = (0..64).map(|i| i * 37 % 100).collect();
     let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
     let (px, py) = (device.upload(&bytes).unwrap(), device.empty(256).unwrap());
-    device
-        .launch(
-            &module,
-            "votes",
-            [1, 1, 1],
-            [64, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "votes",
+        (1, 64),
+        &[Pointer(px), Pointer(py)],
+    )
+    .unwrap();
     let y = device.download(py, 256).unwrap();
     let over = x.iter().filter(|&&v| v > 50).count() as i32;
     for (i, got) in y.chunks(4).enumerate() {
@@ -269,16 +242,14 @@ fn a_warp_may_reduce_in_shared_memory_if_it_synchronises() {
         device.upload_f32(&[1.0; 64]).unwrap(),
         device.empty(4).unwrap(),
     );
-    device
-        .launch(
-            &module,
-            "warp_tail_synchronised",
-            [1, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "warp_tail_synchronised",
+        (1, 32),
+        &[Pointer(px), Pointer(py)],
+    )
+    .unwrap();
     assert_eq!(device.download_f32(py, 1).unwrap(), [64.0]);
 }
 
@@ -335,16 +306,14 @@ fn a_product_of_bf16_by_a_warp() {
         device.upload(&bf16(&b)).unwrap(),
         device.empty(512).unwrap(),
     );
-    device
-        .launch(
-            &module,
-            "mma_bf16",
-            [1, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(pa), Pointer(pb), Pointer(pc)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "mma_bf16",
+        (1, 32),
+        &[Pointer(pa), Pointer(pb), Pointer(pc)],
+    )
+    .unwrap();
     let c = device.download_f32(pc, 128).unwrap();
     for row in 0..16 {
         for column in 0..8 {
@@ -364,16 +333,14 @@ fn a_product_of_tf32_by_a_warp() {
         device.upload_f32(&b).unwrap(),
         device.empty(512).unwrap(),
     );
-    device
-        .launch(
-            &module,
-            "mma_tf32",
-            [1, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(pa), Pointer(pb), Pointer(pc)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "mma_tf32",
+        (1, 32),
+        &[Pointer(pa), Pointer(pb), Pointer(pc)],
+    )
+    .unwrap();
     let c = device.download_f32(pc, 128).unwrap();
     for row in 0..16 {
         for column in 0..8 {
@@ -389,16 +356,14 @@ fn a_matrix_transposed_on_its_way() {
     let module = load(&mut device, "matmul");
     let x: Vec<u8> = (0..64u16).flat_map(|v| v.to_le_bytes()).collect();
     let (px, py) = (device.upload(&x).unwrap(), device.empty(128).unwrap());
-    device
-        .launch(
-            &module,
-            "transposed",
-            [1, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "transposed",
+        (1, 32),
+        &[Pointer(px), Pointer(py)],
+    )
+    .unwrap();
     let y = device.download(py, 128).unwrap();
     for lane in 0..32u16 {
         let got = &y[lane as usize * 4..][..4];
@@ -442,16 +407,14 @@ fn a_copy_pads_with_zeros() {
         device.upload_f32(&[5.0; 50]).unwrap(),
         device.empty(512).unwrap(),
     );
-    device
-        .launch(
-            &module,
-            "padded",
-            [1, 1, 1],
-            [32, 1, 1],
-            0,
-            &[Pointer(px), Pointer(py), I32(50)],
-        )
-        .unwrap();
+    launch(
+        &mut device,
+        &module,
+        "padded",
+        (1, 32),
+        &[Pointer(px), Pointer(py), I32(50)],
+    )
+    .unwrap();
     let y = device.download_f32(py, 128).unwrap();
     assert!(y[..50].iter().all(|&v| v == 5.0) && y[50..].iter().all(|&v| v == 0.0));
 }
