@@ -3,15 +3,24 @@
 use sslc_runtime::cuda::nvrtc;
 use std::process::Command;
 
-/// Lets a command find the simulated GPU, and keep compiled kernels among what tests leave. False where there is no compiler for it; then the test says so and has to pass.
+/// Whether there is a compiler for the simulated GPU. Where there is none the test says so, and has to pass.
 ///
 /// # Panics
-/// Where `SSLC_REQUIRE_NVRTC` is 1 and there is no compiler.
-pub fn simulate(command: &mut Command) -> bool {
+/// Where `SSLC_REQUIRE_NVRTC` is 1 and there is none.
+pub fn can_simulate() -> bool {
     if let Err(why) = nvrtc::nvrtc() {
         let required = std::env::var("SSLC_REQUIRE_NVRTC").is_ok_and(|v| v == "1");
         assert!(!required, "{why}, and SSLC_REQUIRE_NVRTC is set");
         eprintln!("SKIPPED: {why}. To run it, {}", nvrtc::HOW);
+        return false;
+    }
+    true
+}
+
+/// Lets a command find the simulated GPU, and keep compiled kernels among what tests leave; false where there is no compiler for it, as
+/// [`can_simulate`] says.
+pub fn simulate(command: &mut Command) -> bool {
+    if !can_simulate() {
         return false;
     }
     let folder = sslc_cuda_sim::library().expect("the simulated driver is built with the tests");
