@@ -33,6 +33,23 @@ pub struct Global {
     /// operators: exact, slow, small shapes only)
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+    /// Whether a training on a GPU takes kernels of cuBLASLt and cuDNN where these are installed and faster, as measured before its
+    /// first step
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "on",
+        value_name = "ON|OFF"
+    )]
+    pub autotune: Switch,
+}
+
+/// Something that can be forbidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// A spec and what the command line overrides in it.

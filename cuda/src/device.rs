@@ -1,11 +1,14 @@
 //! The device: from a kernel program to one that is loaded.
 
 use crate::cache::Cache;
-use crate::code::{Code, generate};
-use crate::gpu::{Gpu, failed};
+use crate::code::{Code, Unsupported, generate, generate_with};
+use crate::gpu::{Gpu, failed, troubled};
 use crate::images::images;
+use crate::libraries::Libraries;
 use crate::loaded::CudaLoaded;
 use crate::nvrtc::Form;
+use crate::ready::Trouble;
+use crate::tuning::{self, By, Candidate, Choice, ProgramChoices, Tuning};
 use cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
 use cudarc::driver::sys::cudaError_enum as Status;
 use cudarc::driver::{CudaFunction, DriverError};
@@ -20,12 +23,16 @@ use std::rc::Rc;
 /// Bytes of dynamic shared memory that every block may have without asking.
 const SHARED: u32 = 48 << 10;
 
+/// A byte that makes a small number of all four or two bytes of an element: products of zeros need less power, and so less time.
+const SOMETHING: u8 = 0x3c;
+
 /// A GPU that programs are compiled for.
 #[derive(Clone, Debug)]
 pub struct CudaDevice {
     gpu: Gpu,
     cache: Cache,
     threads: usize,
+    autotune: bool,
 }
 
 impl CudaDevice {
@@ -38,7 +45,22 @@ impl CudaDevice {
             gpu: Gpu::open(ordinal)?,
             cache: Cache::of_user(),
             threads,
+            autotune: false,
         })
+    }
+
+    /// The same, with or without leave to run kernels by NVIDIA's libraries where they are faster.
+    #[must_use]
+    pub fn with_autotune(self, on: bool) -> CudaDevice {
+        CudaDevice {
+            autotune: on,
+            ..self
+        }
+    }
+
+    /// Whether it has that leave.
+    pub fn autotune(&self) -> bool {
+        self.autotune
     }
 
     /// The GPU.
@@ -51,16 +73,68 @@ impl CudaDevice {
         self.threads
     }
 
-    /// Loads a program; the typed form of [`Device::load`].
+    /// Loads a program; the typed form of [`Device::load`], with kernels by NVIDIA's libraries as the tuning has it. What it does not know
+    /// of this program it measures, where it may.
     ///
     /// # Errors
-    /// E0701 where the GPU has no room, E0754 where a kernel cannot be made, E0755 where the driver fails.
-    pub fn load_cuda(&self, program: Rc<KernelProgram>) -> Result<CudaLoaded, Diagnostic> {
-        let code = generate(&program)
-            .map_err(|e| Diagnostic::new(codes::E0754, e.to_string()).help("use `--device cpu`"))?;
+    /// E0701 where the GPU has no room, E0754 where a kernel cannot be made, E0755 where the driver fails, E0756 where a
+    /// library that runs kernels of this program is missing.
+    pub fn load_tuned(
+        &self,
+        program: Rc<KernelProgram>,
+        tuning: &mut Tuning,
+    ) -> Result<CudaLoaded, Diagnostic> {
+        let key = tuning::key(&program);
+        let known = match tuning.on {
+            true => tuning.known.programs.get(&key).cloned(),
+            false => Some(ProgramChoices::default()),
+        };
+        let wanted = known.as_ref().is_none_or(ProgramChoices::any_by_library);
+        let libraries = match wanted {
+            true => Libraries::open(&self.gpu.context),
+            false => Libraries::default(),
+        };
+        let own = || generate(&program).map_err(no_code);
+        let mut code = generate_with(&program, &|l| libraries.has(l)).map_err(no_code)?;
+        match &known {
+            Some(choices) => code.keep(&|kernel| choices.by_library(kernel)),
+            // What libraries take beside the step's own memory must not be what ends a training.
+            None if self.check_memory(&program, &code).is_err() => code = own()?,
+            None => {}
+        }
         self.check_memory(&program, &code)?;
         let functions = self.functions(&code)?;
-        CudaLoaded::new(&self.gpu, program, &code, &functions)
+        let mut loaded = CudaLoaded::new(&self.gpu, program.clone(), &code, &functions)?;
+        let placing = loaded.placing(&code, &functions);
+        let mut candidates = Vec::new();
+        let mut refused = None;
+        for alternative in &code.alternatives {
+            match placing.alternative(alternative, &libraries) {
+                Ok(steps) => candidates.push(Candidate { alternative, steps }),
+                Err(why) => refused = Some(why),
+            }
+        }
+        let choices = match known {
+            Some(choices) => {
+                check_there(&choices, &candidates, refused)?;
+                choices
+            }
+            None => {
+                let told = |e| troubled(&format!("timing kernels on '{}'", self.gpu.name), e);
+                ProgramChoices {
+                    gpu: self.gpu.name.clone(),
+                    libraries: libraries.names(),
+                    kernels: measure(&loaded, &code, &candidates).map_err(told)?,
+                }
+            }
+        };
+        for Candidate { alternative, steps } in candidates {
+            if choices.by_library(alternative.kernel) {
+                loaded.replace(alternative.kernel, steps);
+            }
+        }
+        tuning.known.programs.entry(key).or_insert(choices);
+        Ok(loaded)
     }
 
     fn check_memory(&self, program: &KernelProgram, code: &Code) -> Result<(), Diagnostic> {
@@ -158,6 +232,53 @@ impl CudaDevice {
 
 impl Device for CudaDevice {
     fn load(&self, program: Rc<KernelProgram>) -> Result<Rc<dyn Loaded>, Diagnostic> {
-        Ok(Rc::new(self.load_cuda(program)?))
+        Ok(Rc::new(self.load_tuned(program, &mut Tuning::off())?))
     }
+}
+
+fn no_code(error: Unsupported) -> Diagnostic {
+    Diagnostic::new(codes::E0754, error.to_string()).help("use `--device cpu`")
+}
+
+/// E0756 where a kernel that a library should run cannot be.
+fn check_there(
+    choices: &ProgramChoices,
+    candidates: &[Candidate],
+    refused: Option<String>,
+) -> Result<(), Diagnostic> {
+    let there = |k: &&Choice| candidates.iter().any(|c| c.alternative.kernel == k.kernel);
+    let mut chosen = choices.kernels.iter().filter(|k| k.by != By::Own);
+    let Some(missing) = chosen.find(|k| !there(k)) else {
+        return Ok(());
+    };
+    let why = refused.unwrap_or_else(|| "it is not installed".to_owned());
+    Err(Diagnostic::new(
+        codes::E0756,
+        format!(
+            "the run takes `{}` from {}, which cannot be had: {why}",
+            missing.name,
+            missing.by.name()
+        ),
+    )
+    .help(format!(
+        "the run was begun with {}; `--autotune off` goes on without them, with other last digits",
+        choices.libraries.join(" and ")
+    )))
+}
+
+/// Times all that libraries could run, on values that are no state of anything yet.
+fn measure(
+    loaded: &CudaLoaded,
+    code: &Code,
+    candidates: &[Candidate],
+) -> Result<Vec<Choice>, Trouble> {
+    if candidates.is_empty() {
+        return Ok(Vec::new());
+    }
+    loaded.fill(SOMETHING)?;
+    let own = |kernel| loaded.steps(kernel);
+    let time = |steps: &_| loaded.time(steps);
+    let choices = tuning::choose(loaded.program(), code, candidates, own, time)?;
+    loaded.fill(0)?;
+    Ok(choices)
 }

@@ -1,6 +1,7 @@
 //! A GPU, opened; and what goes wrong with one, told.
 
 use crate::nvrtc::{self, Nvrtc, nvrtc};
+use crate::ready::Trouble;
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
 use cudarc::driver::sys::cudaError_enum as Status;
 use cudarc::driver::{CudaContext, DriverError, result, sys};
@@ -137,4 +138,14 @@ pub(crate) fn failed(what: &str, error: DriverError) -> Diagnostic {
     Diagnostic::new(codes::E0755, format!("{what}: {}", text(error))).help(
         "`nvidia-smi` and the system's log tell more; `sslc resume` goes on from the last checkpoint",
     )
+}
+
+/// The same of all that a GPU is asked for.
+pub(crate) fn troubled(what: &str, trouble: Trouble) -> Diagnostic {
+    match trouble {
+        Trouble::Driver(error) => failed(what, error),
+        Trouble::Library(why) => Diagnostic::new(codes::E0755, format!("{what}: {why}")).help(
+            "`sslc resume RUN --autotune off` goes on from the last checkpoint without NVIDIA's libraries",
+        ),
+    }
 }

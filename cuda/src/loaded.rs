@@ -4,60 +4,29 @@
 //! that. A run returns before the GPU is done; whoever reads waits. An error is kept: after it the program does nothing more, and
 //! [`Loaded::failure`] tells it.
 
-use crate::code::{Argument, Code};
-use crate::gpu::{Gpu, failed};
+use crate::code::Code;
+use crate::gpu::{Gpu, troubled};
+use crate::ready::{Placing, Ready, Trouble};
 use crate::transfers::{Arrival, Mirror, decode, encode};
 use cudarc::driver::safe::CudaGraph;
 use cudarc::driver::sys::CUevent_flags_enum as EventFlags;
 use cudarc::driver::sys::CUgraphInstantiate_flags;
 use cudarc::driver::sys::CUstreamCaptureMode_enum as CaptureMode;
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaFunction, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+    CudaContext, CudaEvent, CudaFunction, CudaSlice, CudaStream, DevicePtr, result,
 };
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{Buffer, BufferId, BufferKind, KernelProgram};
 use sslc_grammar::diag::Diagnostic;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ffi::c_void;
 use std::fmt;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A launch with its arguments in place.
-struct Ready {
-    function: CudaFunction,
-    grid: (u32, u32, u32),
-    threads: u32,
-    shared_bytes: u32,
-    /// The arguments' words one after the other; `first` tells where each begins.
-    words: Vec<u64>,
-    first: Vec<usize>,
-}
-
-impl Ready {
-    fn launch(&self, stream: &CudaStream) -> Result<(), DriverError> {
-        let mut pointers: Vec<*mut c_void> = self
-            .first
-            .iter()
-            .map(|i| (&raw const self.words[*i]).cast_mut().cast())
-            .collect();
-        // SAFETY: the arguments are those that the function was generated with; their places are in the arena and the scratch,
-        // which live as long as the program. The driver reads the words before it returns.
-        unsafe {
-            result::launch_kernel(
-                self.function.cu_function(),
-                self.grid,
-                (self.threads, 1, 1),
-                self.shared_bytes,
-                stream.cu_stream(),
-                &mut pointers,
-            )
-        }
-    }
-}
+/// Runs that [`CudaLoaded::time`] counts.
+const TIMED_RUNS: usize = 3;
 
 /// How the steps run.
 enum Mode {
@@ -85,10 +54,10 @@ pub struct CudaLoaded {
     /// What computes, and what copies inputs meanwhile.
     stream: Arc<CudaStream>,
     copies: Arc<CudaStream>,
-    launches: Vec<Ready>,
-    /// The launches of each kernel.
-    of_kernel: Vec<Range<usize>>,
+    /// The launches and calls of each kernel.
+    kernels: Vec<Vec<Ready>>,
     arena: u64,
+    scratch: u64,
     arrivals: RefCell<BTreeMap<BufferId, Arrival>>,
     mirror: RefCell<Mirror>,
     mode: RefCell<Mode>,
@@ -96,8 +65,8 @@ pub struct CudaLoaded {
     failure: RefCell<Option<Diagnostic>>,
     /// Whether the run that is under way was handed over as one launch.
     replaying: Cell<bool>,
-    /// What the arguments point into.
-    _memory: [CudaSlice<u32>; 2],
+    /// The arena and the scratch, which the arguments point into.
+    memory: [CudaSlice<u32>; 2],
 }
 
 impl CudaLoaded {
@@ -108,7 +77,7 @@ impl CudaLoaded {
         functions: &[CudaFunction],
     ) -> Result<CudaLoaded, Diagnostic> {
         CudaLoaded::on(&gpu.context, program, code, functions)
-            .map_err(|e| failed(&format!("loading a program on '{}'", gpu.name()), e))
+            .map_err(|e| troubled(&format!("loading a program on '{}'", gpu.name()), e))
     }
 
     fn on(
@@ -116,7 +85,7 @@ impl CudaLoaded {
         program: Rc<KernelProgram>,
         code: &Code,
         functions: &[CudaFunction],
-    ) -> Result<CudaLoaded, DriverError> {
+    ) -> Result<CudaLoaded, Trouble> {
         let (stream, copies) = (context.new_stream()?, context.new_stream()?);
         let memory = [
             stream.alloc_zeros::<u32>(program.arena_len.max(1))?,
@@ -124,40 +93,17 @@ impl CudaLoaded {
         ];
         let [arena, scratch] = [0, 1].map(|i: usize| memory[i].device_ptr(&stream).0);
         let buffers = &program.buffers;
-        let place = |b: &BufferId| arena + 4 * buffers[b.0 as usize].offset as u64;
-        let launches: Vec<Ready> = code
-            .launches
-            .iter()
-            .map(|launch| {
-                let (mut words, mut first) = (Vec::new(), Vec::new());
-                for argument in &launch.arguments {
-                    first.push(words.len());
-                    match argument {
-                        Argument::Buffer(buffer) => words.push(place(buffer)),
-                        Argument::Scratch(word) => words.push(scratch + 4 * *word as u64),
-                        Argument::Table(table) => words.extend(table.iter().map(place)),
-                    }
-                }
-                let [x, y, z] = launch.grid;
-                let function = &code.functions[launch.function];
-                Ready {
-                    function: functions[launch.function].clone(),
-                    grid: (x, y, z),
-                    threads: function.threads,
-                    shared_bytes: function.shared_bytes,
-                    words,
-                    first,
-                }
-            })
-            .collect();
-        let mut of_kernel = Vec::with_capacity(program.kernels.len());
-        let mut next = 0;
-        for kernel in 0..program.kernels.len() {
-            let first = next;
-            while code.launches.get(next).is_some_and(|l| l.kernel == kernel) {
-                next += 1;
-            }
-            of_kernel.push(first..next);
+        let placing = Placing {
+            code,
+            functions,
+            buffers,
+            arena,
+            scratch,
+        };
+        let mut kernels: Vec<Vec<Ready>> = Vec::new();
+        kernels.resize_with(program.kernels.len(), Vec::new);
+        for launch in &code.launches {
+            kernels[launch.kernel].push(placing.launch(launch));
         }
         let mut arrivals = BTreeMap::new();
         for (buffer, i) in buffers.iter().zip(0..) {
@@ -172,18 +118,71 @@ impl CudaLoaded {
             context: context.clone(),
             stream,
             copies,
-            launches,
-            of_kernel,
+            kernels,
             arena,
+            scratch,
             arrivals: RefCell::new(arrivals),
             mirror: RefCell::new(mirror),
             mode: RefCell::new(Mode::Eager(0)),
             clock: RefCell::new(None),
             failure: RefCell::new(None),
             replaying: Cell::new(false),
-            _memory: memory,
+            memory,
             program,
         })
+    }
+
+    /// What turns code into steps of this program.
+    pub(crate) fn placing<'a>(
+        &'a self,
+        code: &'a Code,
+        functions: &'a [CudaFunction],
+    ) -> Placing<'a> {
+        Placing {
+            code,
+            functions,
+            buffers: &self.program.buffers,
+            arena: self.arena,
+            scratch: self.scratch,
+        }
+    }
+
+    /// The launches and calls of a kernel.
+    pub(crate) fn steps(&self, kernel: usize) -> &[Ready] {
+        &self.kernels[kernel]
+    }
+
+    /// Runs a kernel in another way from here on.
+    pub(crate) fn replace(&mut self, kernel: usize, steps: Vec<Ready>) {
+        self.kernels[kernel] = steps;
+    }
+
+    /// Sets all bytes of the arena and the scratch.
+    pub(crate) fn fill(&self, byte: u8) -> Result<(), Trouble> {
+        let words = [self.program.arena_len, self.memory[1].len()];
+        for (place, words) in [self.arena, self.scratch].into_iter().zip(words) {
+            // SAFETY: the memory is the program's, and has these words.
+            unsafe { result::memset_d8_async(place, byte, 4 * words, self.stream.cu_stream())? };
+        }
+        Ok(())
+    }
+
+    /// The least time of some runs of steps, after one that is not counted.
+    pub(crate) fn time(&self, steps: &[Ready]) -> Result<Duration, Trouble> {
+        let event = || self.context.new_event(Some(EventFlags::CU_EVENT_DEFAULT));
+        let (start, end) = (event()?, event()?);
+        let mut least = f32::INFINITY;
+        for run in 0..=TIMED_RUNS {
+            start.record(&self.stream)?;
+            steps.iter().try_for_each(|s| s.run(&self.stream))?;
+            end.record(&self.stream)?;
+            // It waits for the end.
+            let milliseconds = start.elapsed_ms(&end)?;
+            if run > 0 {
+                least = least.min(milliseconds.max(0.0));
+            }
+        }
+        Ok(Duration::from_secs_f32(least / 1000.0))
     }
 
     fn buffer(&self, id: BufferId) -> &Buffer {
@@ -196,21 +195,18 @@ impl CudaLoaded {
     }
 
     /// Does something with the driver unless it has failed before, and keeps its error.
-    fn attempt(
-        &self,
-        what: impl FnOnce() -> String,
-        act: impl FnOnce() -> Result<(), DriverError>,
-    ) {
+    fn attempt(&self, what: impl FnOnce() -> String, act: impl FnOnce() -> Result<(), Trouble>) {
         if self.failure.borrow().is_some() {
             return;
         }
-        if let Err(error) = self.context.bind_to_thread().and_then(|()| act()) {
-            *self.failure.borrow_mut() = Some(failed(&what(), error));
+        let bound = self.context.bind_to_thread().map_err(Trouble::from);
+        if let Err(trouble) = bound.and_then(|()| act()) {
+            *self.failure.borrow_mut() = Some(troubled(&what(), trouble));
         }
     }
 
     /// Moves inputs to their places, and replays the step or prepares to launch its kernels.
-    fn begin(&self) -> Result<(), DriverError> {
+    fn begin(&self) -> Result<(), Trouble> {
         for (id, arrival) in self.arrivals.borrow_mut().iter_mut() {
             arrival.move_in(self.place(*id), &self.stream)?;
         }
@@ -240,22 +236,22 @@ impl CudaLoaded {
         Ok(())
     }
 
-    fn launch(&self, kernel: usize) -> Result<(), DriverError> {
-        let launches = &self.launches[self.of_kernel[kernel].clone()];
+    fn launch(&self, kernel: usize) -> Result<(), Trouble> {
+        let steps = &self.kernels[kernel];
         let mut clock = self.clock.borrow_mut();
         if let Some(clock) = &mut *clock {
             clock.start.record(&self.stream)?;
-            launches.iter().try_for_each(|l| l.launch(&self.stream))?;
+            steps.iter().try_for_each(|s| s.run(&self.stream))?;
             clock.end.record(&self.stream)?;
             let milliseconds = clock.start.elapsed_ms(&clock.end)?;
             clock.times[kernel] += Duration::from_secs_f32(milliseconds.max(0.0) / 1000.0);
             return Ok(());
         }
-        launches.iter().try_for_each(|l| l.launch(&self.stream))
+        steps.iter().try_for_each(|s| s.run(&self.stream))
     }
 
     /// Ends a step that was launched kernel by kernel.
-    fn end(&self) -> Result<(), DriverError> {
+    fn end(&self) -> Result<(), Trouble> {
         let copy = || {
             let place = |id| self.place(id);
             self.mirror.borrow_mut().copy(place, &self.stream)
@@ -273,15 +269,14 @@ impl CudaLoaded {
                 }
                 // Nothing of it has run.
                 _ => {
-                    self.launches
-                        .iter()
-                        .try_for_each(|l| l.launch(&self.stream))?;
+                    let mut steps = self.kernels.iter().flatten();
+                    steps.try_for_each(|s| s.run(&self.stream))?;
                     copy()?;
                     Mode::Plain
                 }
             };
         }
-        self.mirror.borrow().hand_over(&self.stream)
+        Ok(self.mirror.borrow().hand_over(&self.stream)?)
     }
 
     fn kernel_name(&self, kernel: usize) -> String {
@@ -302,7 +297,7 @@ impl Loaded for CudaLoaded {
             return;
         }
         self.attempt(|| self.kernel_name(kernel), || self.launch(kernel));
-        if kernel + 1 == self.of_kernel.len() {
+        if kernel + 1 == self.kernels.len() {
             self.attempt(|| "ending a step".to_owned(), || self.end());
         }
     }
@@ -313,7 +308,7 @@ impl Loaded for CudaLoaded {
         let what = || format!("writing `{}`", self.buffer(buffer).name);
         self.attempt(what, || {
             if let Some(arrival) = self.arrivals.borrow_mut().get_mut(&buffer) {
-                return arrival.send(data, &self.copies);
+                return Ok(arrival.send(data, &self.copies)?);
             }
             let mut bytes = vec![0; len * element.bytes()];
             encode(element, data, &mut bytes);
@@ -322,7 +317,7 @@ impl Loaded for CudaLoaded {
                 let stream = self.stream.cu_stream();
                 result::memcpy_htod_async(self.place(buffer), &bytes, stream)?;
             }
-            self.stream.synchronize()
+            Ok(self.stream.synchronize()?)
         });
     }
 
@@ -367,7 +362,7 @@ impl Loaded for CudaLoaded {
                     true => Some(Clock {
                         start: event()?,
                         end: event()?,
-                        times: vec![Duration::ZERO; self.of_kernel.len()],
+                        times: vec![Duration::ZERO; self.kernels.len()],
                     }),
                     false => None,
                 };
@@ -394,8 +389,7 @@ impl Drop for CudaLoaded {
 impl fmt::Debug for CudaLoaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CudaLoaded")
-            .field("kernels", &self.of_kernel.len())
-            .field("launches", &self.launches.len())
+            .field("kernels", &self.kernels.len())
             .finish_non_exhaustive()
     }
 }

@@ -228,6 +228,7 @@ codes! {
     E0753 Device "the compiler of CUDA kernels is missing"
     E0754 Device "a CUDA kernel cannot be made"
     E0755 Device "the GPU failed"
+    E0756 Device "a library that the run takes kernels from is missing"
     // E08: training
     E0801 Training "the loss is not finite"
     E0802 Data "labels are not known"

@@ -6,11 +6,15 @@ use sslc_compiler::exec::Executor;
 use sslc_compiler::kernels::build::Options;
 use sslc_compiler::kernels::compile::Compiled;
 use sslc_compiler::kernels::device::Device;
+use sslc_compiler::kernels::device::Loaded;
+use sslc_compiler::kernels::ir::KernelProgram;
 use sslc_compiler::lower::check_sizes;
 use sslc_compiler::lower::reference::Reference;
-use sslc_cuda::CudaDevice;
+use sslc_cuda::{Choices, CudaDevice, Tuning};
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// A device by the name on the command line.
 #[derive(Debug)]
@@ -69,6 +73,39 @@ impl Target {
         Ok(Box::new(Compiled::new(graph, options, device)?))
     }
 
+    /// The same device, with or without leave to run kernels by NVIDIA's libraries where they are faster.
+    #[must_use]
+    pub fn with_autotune(self, on: bool) -> Target {
+        match self {
+            Target::Cuda(device) => Target::Cuda(device.with_autotune(on)),
+            other => other,
+        }
+    }
+
+    /// How kernels are chosen here, where some choices are known.
+    pub fn tuning(&self, known: Choices) -> Tuning {
+        let on = matches!(self, Target::Cuda(device) if device.autotune());
+        Tuning { on, known }
+    }
+
+    /// [`Target::compile`] with kernels chosen by a tuning.
+    ///
+    /// # Errors
+    /// When the device has no room for it; E0756 where a library that was chosen is missing.
+    pub fn compile_tuned(
+        &self,
+        graph: &Graph,
+        options: Options,
+        tuning: &mut Tuning,
+    ) -> Result<Box<dyn Executor>, Diagnostic> {
+        let Target::Cuda(device) = self else {
+            return self.compile(graph, options);
+        };
+        let tuning = RefCell::new(tuning);
+        let device = Tuned { device, tuning };
+        Ok(Box::new(Compiled::new(graph, options, &device)?))
+    }
+
     /// Threads for what the host does beside the device.
     pub fn threads(&self) -> usize {
         match self {
@@ -76,6 +113,19 @@ impl Target {
             Target::Cuda(device) => device.threads(),
             Target::Reference => 1,
         }
+    }
+}
+
+/// A GPU with the choices for what is loaded on it.
+struct Tuned<'a> {
+    device: &'a CudaDevice,
+    tuning: RefCell<&'a mut Tuning>,
+}
+
+impl Device for Tuned<'_> {
+    fn load(&self, program: Rc<KernelProgram>) -> Result<Rc<dyn Loaded>, Diagnostic> {
+        let mut tuning = self.tuning.borrow_mut();
+        Ok(Rc::new(self.device.load_tuned(program, &mut tuning)?))
     }
 }
 

@@ -21,7 +21,7 @@ mod std;
 mod step;
 mod views;
 
-use crate::cli::{Cli, Command, DataCommand, Global, GraphFormat, Peer, Stage};
+use crate::cli::{Cli, Command, DataCommand, Global, GraphFormat, Peer, Stage, Switch};
 use crate::compile::{Compilation, Failure, compile};
 use crate::explain;
 use crate::report::{Reporter, print};
@@ -231,7 +231,8 @@ fn open(device: &str, global: &Global) -> Result<Target, Diagnostic> {
     // What the host does beside the device keeps to the same number; a second call finds the pool made.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(global));
     let _ = pool.build_global();
-    Target::open(device, threads(global))
+    let target = Target::open(device, threads(global))?;
+    Ok(target.with_autotune(global.autotune == Switch::On))
 }
 
 fn threads(global: &Global) -> usize {

@@ -4,6 +4,7 @@ use crate::cli::{Global, SpecArgs};
 use crate::compile::{Compilation, Failure};
 use crate::report::Reporter;
 use sslc_compiler::program::Program;
+use sslc_cuda::Choices;
 use sslc_grammar::codes;
 use sslc_grammar::diag::{Diagnostic, nearest};
 use sslc_runtime::layout;
@@ -43,7 +44,8 @@ pub fn run(
         return Ok(0);
     }
     let target = super::target(global)?;
-    let mut stepper = Stepper::new(program, &target, &initial, true)?;
+    let mut tuning = target.tuning(Choices::default());
+    let mut stepper = Stepper::tuned(program, &target, &initial, true, &mut tuning)?;
     if let Some(path) = request.inputs {
         set_inputs(&mut stepper, program, &names, &tensors::read(path)?)?;
     }

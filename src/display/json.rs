@@ -45,6 +45,7 @@ impl Json {
 impl Observer for Json {
     fn event(&mut self, event: Event) {
         match event {
+            Event::Kernels(summary) => line(json!({ "event": "kernels", "summary": summary })),
             Event::Notice(diagnostic) => {
                 line(json!({ "event": "notice", "diagnostic": object(diagnostic) }));
             }

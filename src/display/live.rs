@@ -111,6 +111,9 @@ impl Live {
 impl Observer for Live {
     fn event(&mut self, event: Event) {
         match event {
+            Event::Kernels(summary) => {
+                self.say(|| print(&format!("kernels: {summary}\n")));
+            }
             Event::Notice(diagnostic) => {
                 self.say(|| self.reporter.tell(&Sources::default(), diagnostic));
             }

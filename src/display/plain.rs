@@ -32,6 +32,7 @@ impl Plain {
 impl Observer for Plain {
     fn event(&mut self, event: Event) {
         match event {
+            Event::Kernels(summary) => print(&format!("kernels: {summary}\n")),
             Event::Notice(diagnostic) => self.reporter.tell(&Sources::default(), diagnostic),
             Event::Knn { subject, accuracy } => print(&self.knn.line(subject, accuracy)),
             Event::Linear { subject, accuracy } => print(&linear_line(subject, accuracy)),

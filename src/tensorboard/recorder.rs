@@ -115,7 +115,7 @@ impl Observer for Recorder<'_> {
                 };
                 self.values(vec![Value::scalar(tag, *accuracy as f32)]);
             }
-            train::Event::Notice(_) => {}
+            train::Event::Notice(_) | train::Event::Kernels(_) => {}
         }
         self.inner.event(event);
     }

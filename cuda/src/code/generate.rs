@@ -4,8 +4,9 @@ use super::contract::contraction;
 use super::draft::{Draft, Drafts, NAME};
 use super::group::groups;
 use super::indexed::indexed_kernel;
+use super::library::{Library, Part, by_library};
 use super::loops::loop_kernel;
-use super::{Code, Function, Launch, PRELUDE};
+use super::{Alternative, Code, Function, Launch, PRELUDE, Step};
 use sslc_compiler::kernels::ir::{KernelKind, KernelProgram};
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -40,6 +41,17 @@ impl Error for Unsupported {}
 /// # Errors
 /// When a kernel needs more blocks than a grid may have.
 pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
+    generate_with(program, &|_| false)
+}
+
+/// The same with [`Code::alternatives`] by the libraries that are `there`.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_with(
+    program: &KernelProgram,
+    there: &dyn Fn(Library) -> bool,
+) -> Result<Code, Unsupported> {
     let mut code = Gathered::default();
     let groups = groups(program);
     let mut shared = groups.launches.into_iter().peekable();
@@ -71,6 +83,10 @@ pub fn generate(program: &KernelProgram) -> Result<Code, Unsupported> {
         if let Some(epilogue) = rest {
             code.add(k, &kernel.name, loop_kernel(epilogue, buffers))?;
         }
+        let parts = by_library(&kernel.kind, program);
+        if let Some((_, parts)) = parts.filter(|(library, _)| there(*library)) {
+            code.add_alternative(k, &kernel.name, parts);
+        }
     }
     Ok(code.code)
 }
@@ -97,7 +113,40 @@ struct Gathered {
 
 impl Gathered {
     fn add(&mut self, kernel: usize, name: &str, drafts: Drafts) -> Result<(), Unsupported> {
+        let launches = self.launches(kernel, name, drafts)?;
+        self.code.launches.extend(launches);
+        Ok(())
+    }
+
+    /// One that no grid is large enough for is left out.
+    fn add_alternative(&mut self, kernel: usize, name: &str, parts: Vec<Part>) {
+        let mut steps = Vec::new();
+        for part in parts {
+            match part {
+                Part::Loop(what, drafts) => {
+                    let name = format!("{what} {name}");
+                    let Ok(launches) = self.launches(kernel, &name, drafts) else {
+                        return;
+                    };
+                    steps.extend(launches.into_iter().map(Step::Launch));
+                }
+                Part::Call(call, scratch_words) => {
+                    self.code.scratch_words = self.code.scratch_words.max(scratch_words);
+                    steps.push(Step::Call(call));
+                }
+            }
+        }
+        self.code.alternatives.push(Alternative { kernel, steps });
+    }
+
+    fn launches(
+        &mut self,
+        kernel: usize,
+        name: &str,
+        drafts: Drafts,
+    ) -> Result<Vec<Launch>, Unsupported> {
         self.code.scratch_words = self.code.scratch_words.max(drafts.scratch_words);
+        let mut launches = Vec::with_capacity(drafts.launches.len());
         for draft in drafts.launches {
             let (arguments, grid) = (draft.arguments.clone(), draft.grid);
             if grid.iter().zip(MOST_BLOCKS).any(|(n, most)| *n > most) {
@@ -105,14 +154,14 @@ impl Gathered {
                 return Err(Unsupported { kernel, name });
             }
             let function = self.function(name, draft);
-            self.code.launches.push(Launch {
+            launches.push(Launch {
                 kernel,
                 function,
                 arguments,
                 grid,
             });
         }
-        Ok(())
+        Ok(launches)
     }
 
     /// The function of a draft's text: one that is there, or a new one named after the kernel.

@@ -13,6 +13,7 @@
 //!   [`stores`]: those that only store, [`reduce`]: those that combine. [`group`]: those that share a launch.
 //! - [`contract`]: contractions with their prologues and epilogues.
 //! - [`indexed`]: indexed kernels. [`pooling`]: windows over images.
+//! - [`library`]: contractions as calls of NVIDIA's libraries, with loops around them.
 pub mod body;
 mod canon;
 mod contract;
@@ -21,6 +22,7 @@ mod generate;
 mod group;
 mod indexed;
 mod lanes;
+pub mod library;
 mod loops;
 mod pooling;
 mod reduce;
@@ -30,9 +32,11 @@ pub mod writer;
 
 #[cfg(test)]
 use generate::of_kernel;
-pub use generate::{Unsupported, generate};
+pub use generate::{Unsupported, generate, generate_with};
+use library::Call;
 
 use sslc_compiler::kernels::ir::BufferId;
+use std::collections::HashSet;
 
 /// What every function may use: loads and stores of bf16, reductions over a warp and over a block.
 pub const PRELUDE: &str = concat!(
@@ -48,6 +52,57 @@ pub struct Code {
     pub launches: Vec<Launch>,
     /// Words of 4 bytes that launches may use between two of one kernel.
     pub scratch_words: usize,
+    /// What may be run instead of some kernels' launches; by kernel, ascending.
+    pub alternatives: Vec<Alternative>,
+}
+
+impl Code {
+    /// Keeps one way for each kernel, the alternative where `chosen` says so, and the functions of those.
+    pub fn keep(&mut self, chosen: &dyn Fn(usize) -> bool) {
+        self.alternatives.retain(|a| chosen(a.kernel));
+        let replaced: HashSet<usize> = self.alternatives.iter().map(|a| a.kernel).collect();
+        self.launches.retain(|l| !replaced.contains(&l.kernel));
+        let mut places = vec![None; self.functions.len()];
+        let mut functions = Vec::new();
+        let steps = self.alternatives.iter_mut().flat_map(|a| &mut a.steps);
+        let others = steps.filter_map(|step| match step {
+            Step::Launch(launch) => Some(launch),
+            Step::Call(_) => None,
+        });
+        for launch in self.launches.iter_mut().chain(others) {
+            let function = &self.functions[launch.function];
+            launch.function = *places[launch.function].get_or_insert_with(|| {
+                functions.push(function.clone());
+                functions.len() - 1
+            });
+        }
+        self.functions = functions;
+    }
+}
+
+/// Another way to run a kernel: by a library, with loops for what is fused with the contraction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    pub kernel: usize,
+    /// In the order they run; one is a call.
+    pub steps: Vec<Step>,
+}
+
+impl Alternative {
+    /// The call that it is about.
+    pub fn call(&self) -> Option<&Call> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Call(call) => Some(call),
+            Step::Launch(_) => None,
+        })
+    }
+}
+
+/// A part of an [`Alternative`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Launch(Launch),
+    Call(Call),
 }
 
 /// One `extern "C" __global__` function.

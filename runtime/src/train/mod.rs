@@ -4,6 +4,7 @@
 //! - [`stepper`]: one step after another on a device.
 //! - [`encoder`]: features for evaluation, weights as a file. [`online`]: evaluation on the way.
 //! - [`embedding`]: features and thumbnails of some images, to look at.
+//! - [`kernels`]: which kernels of a GPU a run takes.
 //! - [`directory`]: what a run leaves behind. [`checkpoint`]: the state of a training as a file; [`store`]: which are kept.
 //! - [`alarm`]: calls collapse out.
 //! - [`train`]: all of it. It tells an [`Observer`] what happens and draws nothing itself. `steps`: its loop.
@@ -13,6 +14,7 @@ pub mod directory;
 pub mod embedding;
 pub mod encoder;
 pub mod init;
+mod kernels;
 pub mod online;
 pub mod stepper;
 mod steps;
@@ -37,7 +39,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use stepper::Stepper;
 pub use steps::feed;
 use store::Store;
 
@@ -93,6 +94,8 @@ pub enum Event<'a> {
         /// The share of the time so far that steps waited for their views; the first views, which nothing hides, are left out.
         waiting: f64,
     },
+    /// What runs the kernels, where there was a choice.
+    Kernels(&'a str),
     /// Something a person should know that stops nothing.
     Notice(&'a Diagnostic),
 }
@@ -175,7 +178,7 @@ pub fn train(
             observer.event(Event::Notice(notice));
         })?,
     };
-    let mut stepper = Stepper::new(program, target, &initial, false)?;
+    let mut stepper = kernels::stepper(program, target, &initial, directory, observer)?;
     if let Some(text) = stepper.kernels_text() {
         directory.add(Path::new("graph.txt"), &text)?;
     }

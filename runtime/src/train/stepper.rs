@@ -8,6 +8,7 @@ use sslc_compiler::exec::Executor;
 use sslc_compiler::kernels::text::text;
 use sslc_compiler::program::{Program, Schedule};
 use sslc_compiler::step::{self, Part};
+use sslc_cuda::Tuning;
 use sslc_grammar::diag::Diagnostic;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -49,6 +50,20 @@ impl Stepper {
         initial: &Values,
         gradients: bool,
     ) -> Result<Stepper, Diagnostic> {
+        Stepper::tuned(program, target, initial, gradients, &mut Tuning::off())
+    }
+
+    /// The same with kernels chosen by a tuning.
+    ///
+    /// # Errors
+    /// As [`Stepper::new`]; E0756 where a library that was chosen is missing.
+    pub fn tuned(
+        program: &Program,
+        target: &Target,
+        initial: &Values,
+        gradients: bool,
+        tuning: &mut Tuning,
+    ) -> Result<Stepper, Diagnostic> {
         let accumulate = program.train.accumulate;
         let part = if accumulate > 1 {
             Part::Accumulate
@@ -56,13 +71,13 @@ impl Stepper {
             Part::Whole
         };
         let step = step::build(program, part, gradients);
-        let mut forward = target.compile(&step.graph, program.options())?;
+        let mut forward = target.compile_tuned(&step.graph, program.options(), tuning)?;
         set_values(forward.as_mut(), program, initial);
         let mut schedules = step.schedules;
         let mut update = None;
         if accumulate > 1 {
             let step = step::update(program, &step.trained);
-            let mut executor = target.compile(&step.graph, program.options())?;
+            let mut executor = target.compile_tuned(&step.graph, program.options(), tuning)?;
             set_values(executor.as_mut(), program, initial);
             schedules.extend(step.schedules);
             update = Some(Update::new(forward.as_ref(), executor, accumulate));
