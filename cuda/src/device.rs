@@ -162,7 +162,7 @@ impl CudaDevice {
     }
 
     /// The code's functions on the GPU, in their order. Drivers that are older than the compiler take machine code.
-    fn functions(&self, code: &Code) -> Result<Vec<CudaFunction>, Diagnostic> {
+    pub(crate) fn functions(&self, code: &Code) -> Result<Vec<CudaFunction>, Diagnostic> {
         match self.functions_as(code, Form::Ptx)? {
             Ok(functions) => Ok(functions),
             Err(name) => self.functions_as(code, Form::Cubin)?.map_err(|_| {

@@ -16,7 +16,7 @@
 //! - [`library`]: contractions as calls of NVIDIA's libraries, with loops around them.
 pub mod body;
 mod canon;
-mod contract;
+pub(crate) mod contract;
 pub mod draft;
 mod generate;
 mod group;

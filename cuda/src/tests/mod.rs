@@ -4,6 +4,7 @@
 mod bench;
 mod groups;
 mod indexed;
+mod libraries;
 mod loops;
 mod nvrtc;
 mod random;

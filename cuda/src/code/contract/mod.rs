@@ -19,7 +19,7 @@ mod parameters;
 mod product;
 mod result;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod tiles;
 

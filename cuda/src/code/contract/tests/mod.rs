@@ -1,5 +1,5 @@
 //! Contractions of the networks' shapes and of odd ones.
 mod assembly;
-mod cases;
+pub mod cases;
 mod mutations;
 mod numbers;
