@@ -5,6 +5,7 @@
 //! - [`memory`], [`shadow`]: the device's memory and what is remembered of accesses
 //! - [`exec`]: running kernels, with their checks
 //! - [`device`]: modules and launches without the driver's interface, [`driver`]: and with it
+//! - [`libraries`]: the calls of cuBLASLt and cuDNN that programs here make
 //!
 //! # What is checked
 //!
@@ -40,7 +41,8 @@
 //! # Use by a program
 //!
 //! [`library`] gives a folder that holds the simulated `libcuda.so`. A test runs the program with `LD_LIBRARY_PATH` set to that
-//! folder (and to NVRTC's, which also looks for `libcuda.so.1`). The library takes PTX only, no binaries: NVRTC is to compile for
+//! folder (and to NVRTC's, which also looks for `libcuda.so.1`). [`libraries()`] gives one where the same file stands for cuBLASLt
+//! and cuDNN too, which share the driver's streams and memory. The library takes PTX only, no binaries: NVRTC is to compile for
 //! `compute_80`, not `sm_80`. Environment variables say what it pretends to be:
 //!
 //! | variable | meaning | without it |
@@ -55,6 +57,7 @@ pub mod decode;
 pub mod device;
 pub mod driver;
 pub mod exec;
+pub mod libraries;
 pub mod memory;
 pub mod ptx;
 pub mod shadow;
@@ -74,6 +77,24 @@ const BUILT: &str = if cfg!(target_os = "macos") {
 /// A folder that holds the simulated driver under the names that programs look for. For tests: it is found from the place of the
 /// running executable. It has a name of its own otherwise, so that no program takes it for a driver by accident.
 pub fn library() -> io::Result<PathBuf> {
+    folder("simulated-cuda", &["libcuda.so", "libcuda.so.1"])
+}
+
+/// As [`library`], with cuBLASLt and cuDNN in the same folder.
+pub fn libraries() -> io::Result<PathBuf> {
+    let names = [
+        "libcuda.so",
+        "libcuda.so.1",
+        "libcublasLt.so",
+        "libcublasLt.so.12",
+        "libcudnn.so",
+        "libcudnn.so.9",
+    ];
+    folder("simulated-cuda-libraries", &names)
+}
+
+/// A folder of links to the library that was built: a loader takes them all for one.
+fn folder(name: &str, files: &[&str]) -> io::Result<PathBuf> {
     let executable = std::env::current_exe()?;
     let built = executable.ancestors().skip(1).take(3).find_map(|folder| {
         let beside = [folder.join("deps").join(BUILT), folder.join(BUILT)];
@@ -83,9 +104,9 @@ pub fn library() -> io::Result<PathBuf> {
         let message = format!("there is no {BUILT} beside {}", executable.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     };
-    let folder = built.with_file_name("simulated-cuda");
+    let folder = built.with_file_name(name);
     std::fs::create_dir_all(&folder)?;
-    for name in ["libcuda.so", "libcuda.so.1"] {
+    for name in files {
         link(&built, &folder.join(name))?;
     }
     Ok(folder)

@@ -299,6 +299,37 @@ impl Memory {
         Ok(())
     }
 
+    /// Bytes that a library computes with, which must have been written.
+    pub fn operand(&mut self, address: u64, bytes: u64) -> Result<&[u8], String> {
+        self.touch(address, bytes, false, false)?;
+        let Some(allocation) = self.find(address) else {
+            return Ok(&[]);
+        };
+        let first = (address - allocation.address) as usize;
+        let bytes = first..first + bytes as usize;
+        if let Some(at) = allocation.state[bytes.clone()].iter().position(|&s| s != 1) {
+            let (what, at) = (&self.stamps[self.stamp as usize].name, address + at as u64);
+            return Err(format!(
+                "{what} reads {at:#x}, which nothing wrote: uninitialised"
+            ));
+        }
+        Ok(&allocation.data[bytes])
+    }
+
+    /// Leaves bytes behind that mean nothing: whoever reads them next reads what nothing wrote.
+    pub fn spoil(&mut self, address: u64, bytes: u64) -> Result<(), String> {
+        self.touch(address, bytes, true, false)?;
+        if bytes > 0
+            && let Some(allocation) = self.find_mut(address)
+        {
+            let first = (address - allocation.address) as usize;
+            let bytes = first..first + bytes as usize;
+            allocation.data[bytes.clone()].fill(POISON);
+            allocation.state[bytes].fill(0);
+        }
+        Ok(())
+    }
+
     pub fn copy(&mut self, from: u64, to: u64, bytes: usize) -> Result<(), String> {
         self.touch(from, bytes as u64, false, false)?;
         let state = match self.find(from) {

@@ -3,6 +3,7 @@ use super::state::{Driver, Point, join};
 use super::status::{self, Outcome, Status};
 use crate::device::Module;
 use crate::exec::{Fault, Kind, Launch};
+use crate::libraries::Product;
 use crate::memory::Operation;
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -48,6 +49,8 @@ pub enum Work {
         pattern: Vec<u8>,
         count: usize,
     },
+    /// A product of one of NVIDIA's libraries.
+    Library(Box<Product>),
     Free(u64),
     Record(u64),
     Call(unsafe extern "C" fn(*mut c_void), usize),
@@ -63,6 +66,7 @@ impl Work {
             Work::CopyOut { .. } => "a copy to the host".into(),
             Work::Copy { .. } => "a copy".into(),
             Work::Fill { .. } => "a memset".into(),
+            Work::Library(product) => product.name(),
             Work::Free(_) => "a free".into(),
             Work::Nothing | Work::Record(_) | Work::Call(..) => "an event".into(),
         }
@@ -284,6 +288,10 @@ impl Driver {
             }
             Work::Copy { from, to, bytes } => illegal(self.memory.copy(from, to, bytes)),
             Work::Fill { to, pattern, count } => illegal(self.memory.fill(to, &pattern, count)),
+            Work::Library(product) => {
+                self.objects.turn += 1;
+                product.run(&mut self.memory, self.objects.turn)
+            }
             Work::Free(address) => {
                 let unused = self.memory.unused(address).map_err(Fault::failed);
                 self.memory.free(address);

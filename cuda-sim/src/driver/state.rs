@@ -4,6 +4,7 @@ use super::graphs::Graph;
 use super::queue::Stream;
 use super::status::{self, Outcome, Status};
 use crate::device::{BUDGET, Module};
+use crate::libraries::handles::Objects;
 use crate::memory::Memory;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ pub struct Driver {
     pub events: BTreeMap<u64, Event>,
     pub captures: BTreeMap<u64, Capture>,
     pub graphs: BTreeMap<u64, Graph>,
+    /// Behind the handles of NVIDIA's libraries.
+    pub objects: Objects,
     /// Host memory that copies may use later: address and bytes, and whether it was allocated here.
     pub pinned: BTreeMap<usize, (usize, bool)>,
     /// What the host knows to have happened, by stream.
@@ -87,6 +90,7 @@ impl Driver {
             events: BTreeMap::new(),
             captures: BTreeMap::new(),
             graphs: BTreeMap::new(),
+            objects: Objects::default(),
             pinned: BTreeMap::new(),
             clock: Vec::new(),
             error: None,

@@ -12,7 +12,7 @@ mod block;
 mod convert;
 mod copies;
 mod families;
-mod float;
+pub(crate) mod float;
 mod integer;
 mod lanes;
 mod matrix;
