@@ -1,7 +1,7 @@
 //! `--device cuda`, on a simulated GPU, and where there is none.
 
 use crate::drive::{Run, Sslc, TINY};
-use crate::gpu::simulate;
+use crate::gpu::{simulate, simulate_with_libraries};
 use serde_json::Value;
 use sslc_runtime::tensors::{self, Data, Tensors};
 use std::fs;
@@ -16,6 +16,12 @@ fn on_gpu(sslc: &Sslc, args: &[&str], set: &[(&str, &str)]) -> Option<Run> {
     }
     command.envs(set.iter().copied());
     Some(Run::of(command.output().unwrap()))
+}
+
+/// The same with cuBLASLt and cuDNN, which the simulated GPU runs faster than any kernel.
+fn with_libraries(sslc: &Sslc, args: &[&str]) -> Option<Run> {
+    let mut command = sslc.command(args);
+    simulate_with_libraries(&mut command).then(|| Run::of(command.output().unwrap()))
 }
 
 fn weights(path: &Path) -> Tensors {
@@ -188,4 +194,136 @@ fn kernels_are_compiled_once_on_a_machine() {
     on_gpu(&sslc, &args, &set).unwrap().succeeds();
     assert_eq!(files(), all);
     assert!(fs::read(&all[0]).unwrap() == whole);
+}
+
+/// What the run's file says of who runs a kernel: for each that a library could run.
+fn chosen(run: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run.join("kernels.json")).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let programs = file["programs"].as_object().unwrap();
+    let kernels = programs
+        .values()
+        .flat_map(|p| p["kernels"].as_array().unwrap());
+    kernels
+        .map(|k| k["by"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn libraries_run_kernels_and_a_run_goes_on_with_them() {
+    let text = |steps: u32| TINY.replace("steps = 3", &format!("steps = {steps}"));
+    let sslc = Sslc::with("a.ssl", text(5));
+    sslc.write("b.ssl", text(2));
+    let parts = ["run", "b.ssl", "--device", "cuda", "--out", "parts"];
+    let Some(run) = with_libraries(&sslc, &parts) else {
+        return;
+    };
+    let told = run.succeeds();
+    let line = told.lines().find(|l| l.starts_with("kernels: "));
+    let line = line.unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        line.contains("contractions run by cuBLASLt 12.9.0 and cuDNN 9.2.1"),
+        "{line}"
+    );
+    let folder = |name: &str| sslc.path().join(name);
+    let by = chosen(&folder("parts"));
+    for library in ["cuBLASLt", "cuDNN"] {
+        assert!(by.iter().any(|b| b == library), "{by:?}");
+    }
+    // The same choices from the first step on.
+    let file = fs::read(folder("parts").join("kernels.json")).unwrap();
+    sslc.write("whole/kernels.json", &file);
+    let whole = ["run", "a.ssl", "--device", "cuda", "--out", "whole"];
+    with_libraries(&sslc, &whole).unwrap().succeeds();
+    let more = [
+        "run",
+        "a.ssl",
+        "--resume",
+        "parts",
+        "--allow-spec-change",
+        "--device",
+        "cuda",
+    ];
+    with_libraries(&sslc, &more).unwrap().succeeds();
+    for name in ["parts", "whole"] {
+        assert!(
+            fs::read(folder(name).join("kernels.json")).unwrap() == file,
+            "{name}"
+        );
+    }
+    let [whole, parts] =
+        ["whole", "parts"].map(|run| weights(&folder(run).join("encoder.safetensors")));
+    assert!(whole == parts, "the encoders differ");
+}
+
+#[test]
+fn libraries_that_a_run_lacks_are_told() {
+    let sslc = Sslc::with("a.ssl", TINY);
+    let stopped = TINY.replace("steps = 3", "steps = 1");
+    sslc.write("b.ssl", stopped);
+    let Some(run) = with_libraries(&sslc, &["run", "b.ssl", "--device", "cuda", "--out", "r"])
+    else {
+        return;
+    };
+    run.succeeds();
+    let more = |rest: &[&'static str]| {
+        let mut args = vec![
+            "run",
+            "a.ssl",
+            "--resume",
+            "r",
+            "--allow-spec-change",
+            "--device",
+            "cuda",
+        ];
+        args.extend(rest);
+        args
+    };
+    let missing = on_gpu(&sslc, &more(&[]), &[]).unwrap();
+    missing.fails(
+        4,
+        &[
+            "E0756",
+            "which cannot be had",
+            "cuDNN 9.2.1",
+            "--autotune off",
+        ],
+    );
+    let file = sslc.path().join("r/kernels.json");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let damaged = with_libraries(&sslc, &more(&[])).unwrap();
+    damaged.fails(3, &["E0670", "kernels.json"]);
+    fs::write(&file, &whole).unwrap();
+    on_gpu(&sslc, &more(&["--autotune", "off"]), &[])
+        .unwrap()
+        .succeeds();
+}
+
+#[test]
+fn autotune_off_is_as_if_there_were_no_libraries() {
+    let sslc = Sslc::with("a.ssl", TINY);
+    let args = |out| {
+        [
+            "run",
+            "a.ssl",
+            "--device",
+            "cuda",
+            "--out",
+            out,
+            "--autotune",
+            "off",
+        ]
+    };
+    let Some(run) = with_libraries(&sslc, &args("off")) else {
+        return;
+    };
+    let told = run.succeeds();
+    assert!(!told.contains("kernels:"), "{told}");
+    let none = ["run", "a.ssl", "--device", "cuda", "--out", "none"];
+    on_gpu(&sslc, &none, &[]).unwrap().succeeds();
+    let [off, none] = ["off", "none"].map(|run| sslc.path().join(run));
+    assert!(chosen(&off).is_empty() && chosen(&none).is_empty());
+    let [off, none] = [off, none].map(|run| weights(&run.join("encoder.safetensors")));
+    assert!(off == none, "the encoders differ");
 }

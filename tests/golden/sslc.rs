@@ -4,6 +4,9 @@ use crate::tensors::{self, Tensors};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Stands for `cuda` where cuBLASLt and cuDNN are installed.
+pub const LIBRARIES: &str = "cuda with libraries";
+
 pub fn tests_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
@@ -42,10 +45,15 @@ pub fn step_set(
     tensors::write(&from, inputs);
     let mut command = step(&tests_folder().join("specs").join(spec), &to);
     command.arg("--inputs").arg(&from);
-    command.args(["--device", device, "--at-step", &at_step.to_string()]);
-    if device == "cuda" {
-        crate::cuda::simulate(&mut command);
-    }
+    command.args(["--at-step", &at_step.to_string(), "--device"]);
+    match device {
+        "cuda" => crate::cuda::simulate(command.arg("cuda")),
+        LIBRARIES => crate::cuda::simulate_with_libraries(command.arg("cuda")),
+        other => {
+            command.arg(other);
+            true
+        }
+    };
     for (name, value) in settings {
         command.args(["--set", &format!("{name}={value}")]);
     }

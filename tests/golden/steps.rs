@@ -205,6 +205,12 @@ macro_rules! small {
                     super::small(stringify!($name), "cuda");
                 }
             }
+            #[test]
+            fn on_cuda_by_libraries() {
+                if crate::cuda::can_simulate() {
+                    super::small(stringify!($name), super::sslc::LIBRARIES);
+                }
+            }
         }
     )*};
 }

@@ -1,6 +1,8 @@
 //! `--device cuda` without a GPU: a simulated driver, and NVIDIA's compiler, which needs none.
 
 use sslc_runtime::cuda::nvrtc;
+use std::io;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Whether there is a compiler for the simulated GPU. Where there is none the test says so, and has to pass.
@@ -20,10 +22,19 @@ pub fn can_simulate() -> bool {
 /// Lets a command find the simulated GPU, and keep compiled kernels among what tests leave; false where there is no compiler for it, as
 /// [`can_simulate`] says.
 pub fn simulate(command: &mut Command) -> bool {
+    simulate_in(command, sslc_cuda_sim::library())
+}
+
+/// The same with stand-ins for cuBLASLt and cuDNN.
+pub fn simulate_with_libraries(command: &mut Command) -> bool {
+    simulate_in(command, sslc_cuda_sim::libraries())
+}
+
+fn simulate_in(command: &mut Command, folder: io::Result<PathBuf>) -> bool {
     if !can_simulate() {
         return false;
     }
-    let folder = sslc_cuda_sim::library().expect("the simulated driver is built with the tests");
+    let folder = folder.expect("the simulated driver is built with the tests");
     let mut path = folder.into_os_string();
     if let Some(rest) = std::env::var_os("LD_LIBRARY_PATH") {
         path.push(":");
