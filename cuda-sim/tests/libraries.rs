@@ -719,6 +719,8 @@ fn captured_products_run_again() {
     ok(cudnnSetStream(other.handle, call.stream));
     let ones = vec![1.0; 64];
     let clear = |at: u64| ok(unsafe { memory::cuMemsetD8Async(at, 0, 64, call.stream) });
+    clear(call.at[3]);
+    clear(other.at[1]);
     ok(call.call());
     ok(other.call());
     let expected = [call.at[3], other.at[1]].map(|at| s.download(Kind::F32, at, 16));
@@ -739,6 +741,7 @@ fn captured_products_run_again() {
     assert_eq!(found, expected);
     // Later values are those that a replay takes.
     ok(unsafe { memory::cuMemcpyHtoD_v2(call.at[0], ones.as_ptr().cast(), 64) });
+    ok(info::cuCtxSynchronize());
     ok(graphs::cuGraphLaunch(run, call.stream));
     assert_ne!(s.download(Kind::F32, call.at[3], 16), expected[0]);
     // Making a handle allocates.

@@ -58,11 +58,12 @@ impl Session {
         made(|s| unsafe { streams::cuStreamCreate(s, 1) })
     }
 
-    /// An allocation with numbers of a type.
+    /// An allocation with numbers of a type, for any stream.
     pub fn upload(&self, kind: Kind, values: &[f32]) -> u64 {
         let bytes = kind.bytes(values);
         let to = self.alloc(bytes.len());
         ok(unsafe { memory::cuMemcpyHtoD_v2(to, bytes.as_ptr().cast(), bytes.len()) });
+        ok(info::cuCtxSynchronize());
         to
     }
 
