@@ -5,7 +5,7 @@
 //! - [`memory`], [`shadow`]: the device's memory and what is remembered of accesses
 //! - [`exec`]: running kernels, with their checks
 //! - [`device`]: modules and launches without the driver's interface, [`driver`]: and with it
-//! - [`libraries`]: the calls of cuBLASLt and cuDNN that programs here make
+//! - [`libraries`](mod@libraries): the calls of cuBLASLt and cuDNN that programs here make
 //!
 //! # What is checked
 //!

@@ -245,8 +245,9 @@ impl Convolution {
             Ok(values)
         };
         let (one, other) = (read(one)?, read(other)?);
-        // What adds as it happens to come adds in another order the next time.
-        let reverse = !self.algorithm.deterministic && turn % 2 == 1;
+        // What adds as it happens to come has an order that no period and no other process shares.
+        let order = turn.wrapping_add(std::process::id().into());
+        let reverse = !self.algorithm.deterministic && order.count_ones() % 2 == 1;
         let mut values = match self.pass {
             Pass::Forward => self.problem.forward(&one, &other),
             Pass::Data => self.problem.data(&one, &other, reverse),
