@@ -14,6 +14,9 @@ use sslc_compiler::kernels::ir::{
 /// Words of 4 bytes that a call may use beside its operands: the 32 MiB that NVIDIA advises for cuBLASLt on an H100.
 pub const WORKSPACE_WORDS: usize = 8 << 20;
 
+/// Words that the place of a workspace is a multiple of: 256 bytes, as cuBLASLt asks.
+const WORKSPACE_ALIGNMENT: usize = 64;
+
 /// A library of NVIDIA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Library {
@@ -121,7 +124,7 @@ pub fn by_library(kind: &KernelKind, program: &KernelProgram) -> Option<(Library
             operands = [a, turned];
         }
     }
-    let workspace = room.next;
+    let workspace = room.base + (room.next - room.base).next_multiple_of(WORKSPACE_ALIGNMENT);
     let call = Call {
         product,
         operands: operands.map(|b| room.argument(&Argument::Buffer(b))),

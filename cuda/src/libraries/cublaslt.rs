@@ -113,20 +113,36 @@ impl Drop for Description {
     }
 }
 
-/// What an algorithm may use.
+/// Bytes that the places of buffers in an arena are multiples of.
+const ALIGNMENT: u32 = 64;
+
+/// What an algorithm may use, and what it may count on.
 struct Preference(sys::cublasLtMatmulPreference_t);
 
 impl Preference {
     fn new() -> Result<Preference, CublasError> {
         let preference = Preference(result::create_matmul_pref()?);
-        let attribute = PreferenceAttribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-        let value: *const usize = &WORKSPACE;
-        // SAFETY: the attribute is of this type, and the library copies it.
-        unsafe {
-            let bytes = size_of::<usize>();
-            result::set_matmul_pref_attribute(preference.0, attribute, value.cast(), bytes)?;
+        preference.set(
+            PreferenceAttribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+            &WORKSPACE,
+        )?;
+        for attribute in [
+            PreferenceAttribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+            PreferenceAttribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+            PreferenceAttribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+            PreferenceAttribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+        ] {
+            preference.set(attribute, &ALIGNMENT)?;
         }
         Ok(preference)
+    }
+
+    fn set<T>(&self, attribute: PreferenceAttribute, value: &T) -> Result<(), CublasError> {
+        let value: *const T = value;
+        // SAFETY: the attribute is of this type, and the library copies it.
+        unsafe {
+            result::set_matmul_pref_attribute(self.0, attribute, value.cast(), size_of::<T>())
+        }
     }
 }
 

@@ -453,6 +453,37 @@ fn layers(bottleneck: bool, imagenet: bool) -> Vec<[usize; 5]> {
     all
 }
 
+/// The products of a network's convolution with the prologues and epilogues they have in training.
+pub fn as_trained(element: Element, shape: ConvShape) -> Vec<Case> {
+    let first = shape.c == 3;
+    let mut all = Vec::new();
+    for which in [Which::Forward, Which::InputGrad, Which::FilterGrad] {
+        let case = || Case::conv(which, element, shape);
+        match which {
+            Which::Forward if first && element == Element::Bf16 => {
+                all.push(case().with_rounded().with_statistics());
+            }
+            Which::Forward => {
+                all.push(case().with_statistics());
+                all.push(case().with_normalised().with_statistics());
+            }
+            Which::InputGrad if first => {}
+            Which::InputGrad => {
+                all.push(case());
+                all.push(case().with_residual());
+            }
+            Which::FilterGrad if first && element == Element::Bf16 => {
+                all.push(case().with_rounded());
+            }
+            Which::FilterGrad => {
+                all.push(case());
+                all.push(case().with_normalised());
+            }
+        }
+    }
+    all
+}
+
 /// All products of ResNet-18 and ResNet-50 for small and large images, with the prologues and epilogues they have in training.
 pub fn networks() -> Vec<Case> {
     let mut all = Vec::new();
@@ -461,31 +492,7 @@ pub fn networks() -> Vec<Case> {
             let n = if imagenet { 64 } else { 128 };
             for [c, k, size, kernel, stride] in layers(bottleneck, imagenet) {
                 let shape = ConvShape::square(n, size, [c, k], kernel, stride);
-                let first = c == 3;
-                for which in [Which::Forward, Which::InputGrad, Which::FilterGrad] {
-                    let case = || Case::conv(which, element, shape);
-                    match which {
-                        Which::Forward if first && element == Element::Bf16 => {
-                            all.push(case().with_rounded().with_statistics());
-                        }
-                        Which::Forward => {
-                            all.push(case().with_statistics());
-                            all.push(case().with_normalised().with_statistics());
-                        }
-                        Which::InputGrad if first => {}
-                        Which::InputGrad => {
-                            all.push(case());
-                            all.push(case().with_residual());
-                        }
-                        Which::FilterGrad if first && element == Element::Bf16 => {
-                            all.push(case().with_rounded());
-                        }
-                        Which::FilterGrad => {
-                            all.push(case());
-                            all.push(case().with_normalised());
-                        }
-                    }
-                }
+                all.extend(as_trained(element, shape));
             }
         }
         let stored = [element, Element::F32];

@@ -3,7 +3,7 @@
 //! Operands are small whole numbers, whose sums of products are exact: results are held to the same bits. Sums of squared
 //! deviations are not whole numbers: they are held to 10⁻⁵.
 
-use super::cases::{Case, Which};
+use super::cases::{Case, Which, as_trained};
 use crate::code::contract::form::Form;
 use crate::code::contract::of_cut;
 use crate::code::contract::tiles::{Cut, Tile, tiles};
@@ -283,5 +283,44 @@ proptest! {
         let case = Case::conv(which, element, shape);
         let case = if rounded { case.with_rounded() } else { case.with_normalised() };
         case.hold(&mut Draw::new(seed));
+    }
+}
+
+/// The convolutions of ResNet-18 with the CIFAR stem by shape, an image at a time.
+mod resnet18 {
+    use super::*;
+
+    fn hold([c, k, size, kernel, stride]: [usize; 5]) {
+        let mut draw = Draw::new(18);
+        let shape = ConvShape::square(1, size, [c, k], kernel, stride);
+        for element in [Element::F32, Element::Bf16] {
+            for case in as_trained(element, shape) {
+                case.hold(&mut draw);
+            }
+        }
+    }
+
+    macro_rules! layers {
+        ($($name:ident: $layer:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                hold($layer);
+            }
+        )*};
+    }
+
+    // Channels in and out, size of the input, kernel, stride.
+    layers! {
+        conv1: [3, 64, 32, 3, 1];
+        layer1: [64, 64, 32, 3, 1];
+        layer2_first: [64, 128, 32, 3, 2];
+        layer2_shortcut: [64, 128, 32, 1, 2];
+        layer2: [128, 128, 16, 3, 1];
+        layer3_first: [128, 256, 16, 3, 2];
+        layer3_shortcut: [128, 256, 16, 1, 2];
+        layer3: [256, 256, 8, 3, 1];
+        layer4_first: [256, 512, 8, 3, 2];
+        layer4_shortcut: [256, 512, 8, 1, 2];
+        layer4: [512, 512, 4, 3, 1];
     }
 }
