@@ -95,8 +95,8 @@ const BF16: [(Tile, f64); 6] = [
     (BF16_STEP.tile(128, 64, 128, 64, 32, 3), 0.9),
     (BF16_STEP.tile(64, 128, 128, 64, 32, 3), 0.9),
     (BF16_STEP.tile(64, 64, 128, 32, 32, 4), 0.7),
-    (BF16_STEP.tile(64, 32, 128, 32, 16, 6), 0.45),
-    (BF16_STEP.tile(32, 64, 128, 16, 32, 6), 0.45),
+    (BF16_STEP.tile(64, 32, 128, 32, 16, 5), 0.45),
+    (BF16_STEP.tile(32, 64, 128, 16, 32, 5), 0.45),
 ];
 
 /// All tiles for operands of an element type, with their speed beside the first's.
