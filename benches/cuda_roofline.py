@@ -6,12 +6,13 @@
 A SPEC is a file with settings after commas, as `sslc graph --set` takes them: examples/byol.ssl,batch=64,train.precision=bf16.
 Specs need no data. `sslc` is target/release/sslc, or what the variable SSLC names. FOLDER holds libnvrtc.so.12 or .13 (else
 SSLC_NVRTC, else the library path). What was compiled lies in target/cuda_roofline (or under CARGO_TARGET_DIR), so that a
-second run is fast and one that was stopped goes on. Steps of which nothing is to be compiled: `--arch` with no names.
+second run is fast and one that was stopped goes on. `--arch --` compiles nothing: the second table needs no compiler.
 
 1. Every distinct function of all specs, compiled for each architecture with the options that `sslc` itself compiles with:
    failures, registers, spills. Exit code 1 if one fails.
-2. For each spec a lower bound of its step's time, the roofline: over all kernels, the sum of max(operations / peak, bytes /
-   bandwidth), each tensor read and written once. Contractions of bf16 count at the tensor cores' rate, all else at that of f32.
+2. For each spec the roofline of its step: over all kernels, the sum of max(operations / peak, bytes / bandwidth), each tensor
+   read and written once, in memory. Contractions of bf16 count at the tensor cores' rate, all else at that of f32. What a cache
+   keeps from one kernel to the next would make it less; launches, tiles at edges, waits and all else make it more.
 3. For each spec the functions with the largest shares of that: a kernel counts for the function that it launches first. With
    registers of the GPU's own architecture, if that is among the compiled ones: blocks that a multiprocessor holds.
 """
@@ -177,7 +178,7 @@ class Spec:
         return "updates" if kernel["name"].startswith("update ") else "loops"
 
     def roofline(self, gpu):
-        """Of each kernel, seconds of the lower bound and whether memory sets it."""
+        """Of each kernel, its seconds and whether memory sets them."""
         for k, cost in enumerate(self.costs):
             of_tensor_cores, rest = 0, cost["flops"]
             contraction = self.contraction(k)
@@ -233,6 +234,14 @@ def resident(gpu, threads, registers, shared):
     return min(by_registers, by_shared, gpu["threads"] // (warps * 32), gpu["blocks"])
 
 
+def figure(value):
+    """Three digits of a number, and no exponent."""
+    if value == 0:
+        return "0"
+    places = 2 - math.floor(math.log10(value))
+    return f"{round(value, places):,.{max(places, 0)}f}"
+
+
 def table(head, rows):
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:
@@ -273,9 +282,9 @@ def print_roofline(specs, gpu):
             kinds[spec.kind(k)] += seconds
             memory += seconds if by_memory else 0.0
             total += seconds
-        parts = [f"{kinds[k] * 1e3:.3g}" for k in ("contractions", "loops", "updates")]
-        speed = f"{spec.batch / total:,.0f}"
-        rows.append([spec.name, spec.batch, f"{total * 1e3:.3g}", *parts, f"{memory / total:.0%}", speed, f"{len(spec.launches):,}"])
+        parts = [figure(kinds[k] * 1e3) for k in ("contractions", "loops", "updates")]
+        speed = figure(spec.batch / total)
+        rows.append([spec.name, spec.batch, figure(total * 1e3), *parts, f"{memory / total:.0%}", speed, f"{len(spec.launches):,}"])
     head = ["step", "batch", "ms", "contractions", "loops", "updates", "bound by memory", "images/s", "launches"]
     table(head, rows)
 
@@ -304,7 +313,7 @@ def print_functions(spec, gpu, done, top):
             shared = r["shared"] + f["shared_bytes"]
             blocks = resident(gpu, f["threads"], r["registers"], shared)
             occupancy = blocks * math.ceil(f["threads"] / 32) * 32 / gpu["threads"]
-            row += [r["registers"], f"{shared / 1024:.3g}", blocks, f"{occupancy:.0%}"]
+            row += [r["registers"], figure(shared / 1024), blocks, f"{occupancy:.0%}"]
         rows.append(row)
     print(f"{spec.name}\n")
     table(head, rows)
@@ -312,7 +321,7 @@ def print_functions(spec, gpu, done, top):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", nargs="*", default=["sm_80", "sm_90"], help="architectures: sm_80 and sm_90")
+    parser.add_argument("--arch", nargs="*", default=["sm_80", "sm_90"], metavar="sm_XX", help="sm_80 and sm_90 by default")
     parser.add_argument("--nvrtc", default=os.environ.get("SSLC_NVRTC"), metavar="FOLDER")
     parser.add_argument("--gpu", default="h100", choices=GPUS)
     parser.add_argument("--jobs", type=int, default=1, metavar="N")
