@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What arithmetic and NVIDIA's assembler say about CUDA steps, without a GPU: Markdown tables on standard output.
 
-    benches/cuda_roofline.py [--arch sm_80 ...] [--nvrtc FOLDER] [--gpu h100] [--jobs N] [--top N] SPEC...
+    benches/cuda_roofline.py [--nvrtc FOLDER] [--gpu h100] [--jobs N] [--top N] [--arch sm_80 ... --] SPEC...
 
 A SPEC is a file with settings after commas, as `sslc graph --set` takes them: examples/byol.ssl,batch=64,train.precision=bf16.
 Specs need no data. `sslc` is target/release/sslc, or what the variable SSLC names. FOLDER holds libnvrtc.so.12 or .13 (else
@@ -70,6 +70,11 @@ class Nvrtc:
         major, minor = ctypes.c_int(), ctypes.c_int()
         self.library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
         self.version = f"{major.value}.{minor.value}"
+        count = ctypes.c_int()
+        self.library.nvrtcGetNumSupportedArchs(ctypes.byref(count))
+        known = (ctypes.c_int * count.value)()
+        self.library.nvrtcGetSupportedArchs(known)
+        self.architectures = [f"sm_{a}" for a in known]
 
     def compile(self, source, arch):
         """Whether it compiles, and the log, which tells registers and spills."""
@@ -329,6 +334,11 @@ def main():
     parser.add_argument("specs", nargs="+", metavar="SPEC")
     given = parser.parse_args()
     gpu = GPUS[given.gpu]
+    if given.arch:
+        nvrtc = Nvrtc(given.nvrtc)
+        unknown = [a for a in given.arch if a not in nvrtc.architectures]
+        if unknown:
+            sys.exit(f"NVRTC {nvrtc.version} knows {', '.join(nvrtc.architectures)}, not {', '.join(unknown)}")
     sslc = os.environ.get("SSLC", str(ROOT / "target/release/sslc"))
     specs = [Spec(s, sslc) for s in given.specs]
     names = defaultdict(list)
@@ -337,7 +347,6 @@ def main():
             names[unnamed(f)].append((spec.name, f["name"]))
     results, failed = {}, False
     if given.arch:
-        nvrtc = Nvrtc(given.nvrtc)
         compiled = Compiled(nvrtc, given.jobs)
         results = {arch: compiled.all(list(names), arch) for arch in given.arch}
         print("## Functions\n")
