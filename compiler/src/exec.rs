@@ -1,6 +1,7 @@
 //! What runs a lowered graph: the reference on luminal's operators, or a compiled program on a device.
 
-use crate::kernels::ir::KernelProgram;
+use crate::kernels::device::Loaded;
+use crate::kernels::ir::{BufferId, KernelProgram};
 use sslc_grammar::diag::Diagnostic;
 
 /// A graph ready to run, with its values from outside.
@@ -36,6 +37,17 @@ pub trait Executor {
     /// The kernels that a run consists of, if it does.
     fn kernels(&self) -> Option<&KernelProgram> {
         None
+    }
+
+    /// Where a source or an output is, on a device that has places.
+    fn place(&self, _name: &str) -> Option<(&dyn Loaded, BufferId)> {
+        None
+    }
+
+    /// Copies what another has of a name, output or source, to the source of that name, on the device; false where that
+    /// cannot be done there.
+    fn copy_from(&mut self, _name: &str, _other: &dyn Executor) -> bool {
+        false
     }
 
     /// Reads an output of the last run, or a source's present value, and says whether there is one of this name.

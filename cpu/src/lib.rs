@@ -48,6 +48,7 @@ use scratch::Pointer;
 use sslc_compiler::kernels::device::{Device, Loaded};
 use sslc_compiler::kernels::ir::{BufferId, Element, KernelKind, KernelProgram};
 use sslc_grammar::diag::Diagnostic;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -267,6 +268,10 @@ impl fmt::Debug for CpuLoaded {
 }
 
 impl Loaded for CpuLoaded {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn enable_profile(&self, on: bool) {
         self.profiled.set(on);
         self.times.borrow_mut().fill(Duration::ZERO);

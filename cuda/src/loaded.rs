@@ -18,6 +18,7 @@ use cudarc::driver::{
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{Buffer, BufferId, BufferKind, KernelProgram};
 use sslc_grammar::diag::Diagnostic;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,6 +64,8 @@ pub struct CudaLoaded {
     mode: RefCell<Mode>,
     clock: RefCell<Option<Clock>>,
     failure: RefCell<Option<Diagnostic>>,
+    /// What this program's stream has come to, for that of another to wait for.
+    turn: CudaEvent,
     /// Whether the run that is under way was handed over as one launch.
     replaying: Cell<bool>,
     /// The arena and the scratch, which the arguments point into.
@@ -126,6 +129,7 @@ impl CudaLoaded {
             mode: RefCell::new(Mode::Eager(0)),
             clock: RefCell::new(None),
             failure: RefCell::new(None),
+            turn: context.new_event(None)?,
             replaying: Cell::new(false),
             memory,
             program,
@@ -342,6 +346,38 @@ impl Loaded for CudaLoaded {
             decode(element, &bytes, data);
             Ok(())
         });
+    }
+
+    /// Streams of both programs wait for each other, and the host for neither.
+    fn copy_from(&self, to: BufferId, other: &dyn Loaded, from: BufferId) -> bool {
+        let Some(other) = other.as_any().downcast_ref::<CudaLoaded>() else {
+            return false;
+        };
+        let (target, source) = (self.buffer(to), other.buffer(from));
+        let alike = target.element == source.element && target.len() == source.len();
+        let arrives = |of: &CudaLoaded, id| of.arrivals.borrow().contains_key(&id);
+        let here = Arc::ptr_eq(&self.context, &other.context);
+        if !alike || !here || arrives(self, to) || arrives(other, from) {
+            return false;
+        }
+        let what = || format!("copying `{}`", source.name);
+        self.attempt(what, || {
+            other.turn.record(&other.stream)?;
+            self.stream.wait(&other.turn)?;
+            let (to, from) = (self.place(to), other.place(from));
+            // SAFETY: both places have these bytes, and what else touches them waits.
+            unsafe {
+                let stream = self.stream.cu_stream();
+                result::memcpy_dtod_async(to, from, target.bytes(), stream)?;
+            }
+            self.turn.record(&self.stream)?;
+            Ok(other.stream.wait(&self.turn)?)
+        });
+        true
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     /// They arrive beside the arena.

@@ -21,7 +21,7 @@ pub fn run(path: &Path, json: bool, global: &Global, reporter: Reporter) -> Resu
     let target = super::target(global)?;
     let (lock, run) = take(path)?;
     if run.info.finished {
-        return Ok(finished(&run));
+        return Ok(finished(&run, json));
     }
     let dataset = run.dataset()?;
     same_data(&run, dataset.train.len())?;
@@ -86,7 +86,7 @@ pub fn with_spec(
         return Err(changed_spec(path, &text).into());
     }
     if run.info.finished && !changed {
-        return Ok(finished(&run));
+        return Ok(finished(&run, request.json));
     }
     if !allow_change {
         same_data(&run, dataset.train.len())?;
@@ -152,12 +152,16 @@ fn newest(run: &Run, reporter: Reporter) -> Result<Option<(PathBuf, Checkpoint)>
     run.store().newest(tell)
 }
 
-fn finished(run: &Run) -> u8 {
-    print(&format!(
-        "{} is finished: {} steps are done, and nothing is left to do\n",
-        run.path.display(),
-        run.compilation.program.train.steps
-    ));
+fn finished(run: &Run, json: bool) -> u8 {
+    let steps = run.compilation.program.train.steps;
+    let run = run.path.display().to_string();
+    print(&if json {
+        let object =
+            serde_json::json!({ "event": "end", "ending": "finished", "run": run, "steps": steps });
+        format!("{object}\n")
+    } else {
+        format!("{run} is finished: {steps} steps are done, and nothing is left to do\n")
+    });
     0
 }
 

@@ -1,4 +1,5 @@
-//! One JSON object a line on standard output. Each has an `event`: `resume`, `begin`, `step`, `knn`, `linear`, `notice` or `end`.
+//! One JSON object a line on standard output. Each has an `event`: `resume`, `begin`, `kernels`, `step`, `knn`, `linear`,
+//! `notice` or `end`.
 
 use super::object;
 use crate::report::print;

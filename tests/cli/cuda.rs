@@ -77,6 +77,27 @@ fn a_training_on_a_gpu_goes_as_on_the_cpu() {
     }
 }
 
+/// The update takes the sums of gradients from the step on the GPU.
+#[test]
+fn gradients_are_accumulated_on_a_gpu_as_on_the_cpu() {
+    let sslc = Sslc::with(
+        "a.ssl",
+        TINY.replace("batch = 8", "batch = 8, accumulate = 2"),
+    );
+    let run = ["run", "a.ssl", "--device", "cuda", "--out", "gpu"];
+    let Some(run) = on_gpu(&sslc, &run, &[]) else {
+        return;
+    };
+    run.succeeds();
+    let run = ["run", "a.ssl", "--device", "cpu", "--out", "cpu"];
+    sslc.run(&run).succeeds();
+    let [on_gpu, on_cpu] = ["gpu", "cpu"].map(|name| losses(&sslc.path().join(name)));
+    assert_eq!(on_gpu.len(), 3);
+    for (a, b) in on_gpu.iter().zip(&on_cpu) {
+        assert!((a - b).abs() < 2e-3, "{on_gpu:?} and {on_cpu:?}");
+    }
+}
+
 /// Kernels that are launched, recorded and replayed make the same bits.
 #[test]
 fn a_training_on_a_gpu_goes_on_bit_for_bit() {

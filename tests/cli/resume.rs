@@ -149,6 +149,10 @@ fn a_stopped_run_goes_on_within_an_epoch_bit_for_bit() {
     assert!(again.succeeds().contains("finished"), "{}", again.stdout);
     let again = sslc.run(&["run", "a.ssl", "--resume", "out"]);
     assert!(again.succeeds().contains("finished"), "{}", again.stdout);
+    let again = sslc.run(&["resume", "out", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(again.succeeds()).expect("one object");
+    assert_eq!(told["event"], "end");
+    assert_eq!(told["ending"], "finished");
 }
 
 /// A run of 6 steps, as if it had been killed after its last checkpoint.

@@ -193,6 +193,18 @@ impl Executor for Compiled {
         Some(self.program())
     }
 
+    fn place(&self, name: &str) -> Option<(&dyn Loaded, BufferId)> {
+        let (buffer, _) = self.find(name, is_read)?;
+        Some((self.loaded.as_ref(), buffer))
+    }
+
+    fn copy_from(&mut self, name: &str, other: &dyn Executor) -> bool {
+        match (self.find(name, is_source), other.place(name)) {
+            (Some((to, _)), Some((other, from))) => self.loaded.copy_from(to, other, from),
+            _ => false,
+        }
+    }
+
     fn get(&self, name: &str, out: &mut Vec<f32>) -> bool {
         let Some((buffer, len)) = self.find(name, is_read) else {
             return false;

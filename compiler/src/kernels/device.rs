@@ -2,6 +2,7 @@
 
 use super::ir::{BufferId, KernelProgram};
 use sslc_grammar::diag::Diagnostic;
+use std::any::Any;
 use std::fmt::Debug;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,6 +25,12 @@ pub trait Loaded: Debug {
     fn write(&self, buffer: BufferId, data: &[f32]);
     /// Copies a buffer into `data`; lengths must be equal.
     fn read(&self, buffer: BufferId, data: &mut [f32]);
+    /// Copies a buffer of another program into one of the same size and element type without the host; false where the device cannot.
+    fn copy_from(&self, _to: BufferId, _other: &dyn Loaded, _from: BufferId) -> bool {
+        false
+    }
+    /// Itself, for a device to know its own programs by.
+    fn as_any(&self) -> &dyn Any;
     /// Whether inputs may be written while outputs of the last run are still to be read.
     fn takes_inputs_early(&self) -> bool {
         false

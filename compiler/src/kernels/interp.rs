@@ -9,6 +9,7 @@ use super::ir::{KernelProgram, LoopKernel, Unary};
 use super::naive::{self, MatMulShape, TakeShape};
 use crate::core::bf16;
 use sslc_grammar::diag::Diagnostic;
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -309,6 +310,10 @@ impl Memory {
 }
 
 impl Loaded for Memory {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn program(&self) -> &KernelProgram {
         &self.program
     }

@@ -312,10 +312,10 @@ impl Update {
     }
 }
 
-/// Copies sources by name; `value` is room to work in.
+/// Copies sources by name, on the device where it can; `value` is room to work in where it cannot.
 fn copy(from: &dyn Executor, to: &mut dyn Executor, names: &[String], value: &mut Vec<f32>) {
     for name in names {
-        if from.get(name, value) {
+        if !to.copy_from(name, from) && from.get(name, value) {
             to.set(name, value);
         }
     }
