@@ -85,7 +85,7 @@ impl CudaDevice {
         tuning: &mut Tuning,
     ) -> Result<CudaLoaded, Diagnostic> {
         let key = tuning::key(&program);
-        let known = match tuning.on {
+        let mut known = match tuning.on {
             true => tuning.known.programs.get(&key).cloned(),
             false => Some(ProgramChoices::default()),
         };
@@ -100,7 +100,12 @@ impl CudaDevice {
             Some(choices) => code.keep(&|kernel| choices.by_library(kernel)),
             // What libraries take beside the step's own memory must not be what ends a training.
             None if self.check_memory(&program, &code).is_err() => code = own()?,
-            None => {}
+            None => {
+                known = self.measured_before(&key, &libraries);
+                if let Some(choices) = &known {
+                    code.keep(&|kernel| choices.by_library(kernel));
+                }
+            }
         }
         self.check_memory(&program, &code)?;
         let functions = self.functions(&code)?;
@@ -121,11 +126,15 @@ impl CudaDevice {
             }
             None => {
                 let told = |e| troubled(&format!("timing kernels on '{}'", self.gpu.name), e);
-                ProgramChoices {
+                let choices = ProgramChoices {
                     gpu: self.gpu.name.clone(),
                     libraries: libraries.names(),
                     kernels: measure(&loaded, &code, &candidates).map_err(told)?,
+                };
+                if !choices.kernels.is_empty() {
+                    self.keep_measured(&key, &libraries, &choices);
                 }
+                choices
             }
         };
         for Candidate { alternative, steps } in candidates {
@@ -135,6 +144,26 @@ impl CudaDevice {
         }
         tuning.known.programs.entry(key).or_insert(choices);
         Ok(loaded)
+    }
+
+    /// What was measured on this machine for the same program, GPU and libraries, so that a second run of a seed has the same bits.
+    fn measured_before(&self, program: &str, libraries: &Libraries) -> Option<ProgramChoices> {
+        let bytes = self
+            .cache
+            .get(self.measured_key(program, libraries).as_bytes())?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn keep_measured(&self, program: &str, libraries: &Libraries, choices: &ProgramChoices) {
+        if let Ok(bytes) = serde_json::to_vec(choices) {
+            let key = self.measured_key(program, libraries);
+            self.cache.put(key.as_bytes(), &bytes);
+        }
+    }
+
+    fn measured_key(&self, program: &str, libraries: &Libraries) -> String {
+        let (gpu, libraries) = (&self.gpu.name, libraries.names());
+        format!("choices {program} {gpu} {libraries:?}")
     }
 
     fn check_memory(&self, program: &KernelProgram, code: &Code) -> Result<(), Diagnostic> {

@@ -1,10 +1,7 @@
 //! Calls of NVIDIA's libraries, computed and checked by stand-ins for them on the simulated GPU, against the interpreter of the
 //! kernel IR; and calls with planted mistakes.
-//!
-//! Libraries are found by the loader of a process, which looks where it was told when the process began: each test runs once
-//! more in a process of its own.
 
-use super::nvrtc;
+use super::elsewhere::{is_on_gpu, mistake, on_gpu};
 use crate::code::contract::tests::cases::{Case, Which};
 use crate::code::library::{Call, Of, Product};
 use crate::code::{Argument, Code, Step, generate_with};
@@ -14,42 +11,7 @@ use crate::{CudaDevice, Gpu};
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{BufferId, BufferKind, ConvShape, Element};
 use sslc_kernel_testing::Draw;
-use std::process::Command;
 use std::rc::Rc;
-
-/// Set in the process that has the simulated GPU: the mistake to plant, or nothing.
-const MISTAKE: &str = "SSLC_TEST_MISTAKE";
-
-/// Whether this process has the simulated GPU.
-fn is_on_gpu() -> bool {
-    std::env::var_os(MISTAKE).is_some()
-}
-
-/// Runs a test of this module in a process that has the simulated GPU and its libraries; `None` where there is no compiler. `Err`:
-/// what a test that failed said.
-fn on_gpu(test: &str, mistake: &str) -> Option<Result<(), String>> {
-    nvrtc()?;
-    let folder =
-        sslc_cuda_sim::libraries().expect("the simulated libraries are built with the tests");
-    let executable = std::env::current_exe().expect("a path");
-    let mut command = Command::new(executable);
-    command
-        .args([
-            &format!("tests::libraries::{test}"),
-            "--exact",
-            "--nocapture",
-        ])
-        .env("LD_LIBRARY_PATH", folder)
-        .env("SSLC_CACHE", std::env::temp_dir().join("sslc-test-kernels"))
-        .env(MISTAKE, mistake);
-    let output = command.output().expect("it runs");
-    if output.status.success() {
-        return Some(Ok(()));
-    }
-    let [stdout, stderr] =
-        [output.stdout, output.stderr].map(|t| String::from_utf8_lossy(&t).into_owned());
-    Some(Err(stdout + &stderr))
-}
 
 /// The first step of a kernel's alternative that is a call.
 fn call(code: &mut Code) -> &mut Call {
@@ -164,7 +126,7 @@ fn cases() -> Vec<Case> {
 #[test]
 fn libraries_compute_what_kernels_mean() {
     if !is_on_gpu() {
-        if let Some(Err(said)) = on_gpu("libraries_compute_what_kernels_mean", "") {
+        if let Some(Err(said)) = on_gpu("libraries::libraries_compute_what_kernels_mean", "") {
             panic!("{said}");
         }
         return;
@@ -342,7 +304,7 @@ fn mistakes_in_calls_are_caught() {
     if !is_on_gpu() {
         let mut missed = Vec::new();
         for (name, ..) in &MISTAKES {
-            match on_gpu("mistakes_in_calls_are_caught", name) {
+            match on_gpu("libraries::mistakes_in_calls_are_caught", name) {
                 None => return,
                 Some(Ok(())) => missed.push(*name),
                 Some(Err(said)) => {
@@ -355,9 +317,9 @@ fn mistakes_in_calls_are_caught() {
         assert!(missed.is_empty(), "not caught: {missed:?}");
         return;
     }
-    let planted = std::env::var(MISTAKE).unwrap();
-    let mistake = MISTAKES.iter().find(|(name, ..)| *name == planted);
-    let (_, case, change) = mistake.expect("a mistake of this name");
+    let planted = mistake();
+    let found = MISTAKES.iter().find(|(name, ..)| *name == planted);
+    let (_, case, change) = found.expect("a mistake of this name");
     let device = CudaDevice::open(0, 1).unwrap();
     run(&device, &case(), |_| {}).expect("right without the mistake");
     if let Err(how) = run(&device, &case(), change) {

@@ -2,6 +2,8 @@
 //!
 //! Where there is no NVRTC the tests say so and pass; with `SSLC_REQUIRE_NVRTC=1` they fail.
 mod bench;
+mod copies;
+mod elsewhere;
 mod groups;
 mod indexed;
 mod libraries;
