@@ -73,8 +73,8 @@ impl CudaDevice {
         self.threads
     }
 
-    /// Loads a program; the typed form of [`Device::load`], with kernels by NVIDIA's libraries as the tuning has it. What it does not know
-    /// of this program it measures, where it may.
+    /// Loads a program with kernels by NVIDIA's libraries as the tuning has it. What it does not know of this program it measures, where
+    /// it may.
     ///
     /// # Errors
     /// E0701 where the GPU has no room, E0754 where a kernel cannot be made, E0755 where the driver fails, E0756 where a
@@ -85,65 +85,99 @@ impl CudaDevice {
         tuning: &mut Tuning,
     ) -> Result<CudaLoaded, Diagnostic> {
         let key = tuning::key(&program);
-        let mut known = match tuning.on {
-            true => tuning.known.programs.get(&key).cloned(),
-            false => Some(ProgramChoices::default()),
-        };
-        let wanted = known.as_ref().is_none_or(ProgramChoices::any_by_library);
-        let libraries = match wanted {
+        let known = &mut tuning.known.programs;
+        if !tuning.on {
+            known.entry(key).or_default();
+            return self.load_own(program);
+        }
+        if let Some(choices) = known.get(&key) {
+            return self.load_chosen(program, choices);
+        }
+        let (loaded, choices) = self.load_measured(program, &key)?;
+        known.insert(key, choices);
+        Ok(loaded)
+    }
+
+    /// Loads a program with our own kernels alone; the typed form of [`Device::load`].
+    pub(crate) fn load_own(&self, program: Rc<KernelProgram>) -> Result<CudaLoaded, Diagnostic> {
+        self.load_chosen(program, &ProgramChoices::default())
+    }
+
+    fn load_chosen(
+        &self,
+        program: Rc<KernelProgram>,
+        choices: &ProgramChoices,
+    ) -> Result<CudaLoaded, Diagnostic> {
+        let libraries = match choices.any_by_library() {
             true => Libraries::open(&self.gpu.context),
             false => Libraries::default(),
         };
-        let own = || generate(&program).map_err(no_code);
+        let code = generate_with(&program, &|l| libraries.has(l)).map_err(no_code)?;
+        self.load_by(program, code, choices, &libraries)
+    }
+
+    /// Loads code, each kernel in the way that was chosen.
+    fn load_by(
+        &self,
+        program: Rc<KernelProgram>,
+        mut code: Code,
+        choices: &ProgramChoices,
+        libraries: &Libraries,
+    ) -> Result<CudaLoaded, Diagnostic> {
+        code.keep(&|kernel| choices.by_library(kernel));
+        let (mut loaded, functions) = self.load_code(program, &code)?;
+        let (candidates, refused) = candidates(&loaded, &code, &functions, libraries);
+        check_there(choices, &candidates, refused)?;
+        for Candidate { alternative, steps } in candidates {
+            loaded.replace(alternative.kernel, steps);
+        }
+        Ok(loaded)
+    }
+
+    /// Loads a program and chooses, by what was measured on this machine before or is now.
+    fn load_measured(
+        &self,
+        program: Rc<KernelProgram>,
+        key: &str,
+    ) -> Result<(CudaLoaded, ProgramChoices), Diagnostic> {
+        let libraries = Libraries::open(&self.gpu.context);
         let mut code = generate_with(&program, &|l| libraries.has(l)).map_err(no_code)?;
-        match &known {
-            Some(choices) => code.keep(&|kernel| choices.by_library(kernel)),
+        if self.check_memory(&program, &code).is_err() {
             // What libraries take beside the step's own memory must not be what ends a training.
-            None if self.check_memory(&program, &code).is_err() => code = own()?,
-            None => {
-                known = self.measured_before(&key, &libraries);
-                if let Some(choices) = &known {
-                    code.keep(&|kernel| choices.by_library(kernel));
-                }
-            }
+            code = generate(&program).map_err(no_code)?;
+        } else if let Some(choices) = self.measured_before(key, &libraries) {
+            let loaded = self.load_by(program, code, &choices, &libraries)?;
+            return Ok((loaded, choices));
         }
-        self.check_memory(&program, &code)?;
-        let functions = self.functions(&code)?;
-        let mut loaded = CudaLoaded::new(&self.gpu, program.clone(), &code, &functions)?;
-        let placing = loaded.placing(&code, &functions);
-        let mut candidates = Vec::new();
-        let mut refused = None;
-        for alternative in &code.alternatives {
-            match placing.alternative(alternative, &libraries) {
-                Ok(steps) => candidates.push(Candidate { alternative, steps }),
-                Err(why) => refused = Some(why),
-            }
-        }
-        let choices = match known {
-            Some(choices) => {
-                check_there(&choices, &candidates, refused)?;
-                choices
-            }
-            None => {
-                let told = |e| troubled(&format!("timing kernels on '{}'", self.gpu.name), e);
-                let choices = ProgramChoices {
-                    gpu: self.gpu.name.clone(),
-                    libraries: libraries.names(),
-                    kernels: measure(&loaded, &code, &candidates).map_err(told)?,
-                };
-                if !choices.kernels.is_empty() {
-                    self.keep_measured(&key, &libraries, &choices);
-                }
-                choices
-            }
+        let (mut loaded, functions) = self.load_code(program, &code)?;
+        let (candidates, _) = candidates(&loaded, &code, &functions, &libraries);
+        let told = |e| troubled(&format!("timing kernels on '{}'", self.gpu.name), e);
+        let choices = ProgramChoices {
+            gpu: self.gpu.name.clone(),
+            libraries: libraries.names(),
+            kernels: measure(&loaded, &code, &candidates).map_err(told)?,
         };
+        if !choices.kernels.is_empty() {
+            self.keep_measured(key, &libraries, &choices);
+        }
         for Candidate { alternative, steps } in candidates {
             if choices.by_library(alternative.kernel) {
                 loaded.replace(alternative.kernel, steps);
             }
         }
-        tuning.known.programs.entry(key).or_insert(choices);
-        Ok(loaded)
+        Ok((loaded, choices))
+    }
+
+    /// Loads the launches of code, and gives its functions.
+    fn load_code(
+        &self,
+        program: Rc<KernelProgram>,
+        code: &Code,
+    ) -> Result<(CudaLoaded, Vec<CudaFunction>), Diagnostic> {
+        self.check_memory(&program, code)?;
+        let functions = self.functions(code)?;
+        let loaded = CudaLoaded::new(&self.gpu, program, code, &functions)?;
+        Ok((loaded, functions))
     }
 
     /// What was measured on this machine for the same program, GPU and libraries, so that a second run of a seed has the same bits.
@@ -261,12 +295,31 @@ impl CudaDevice {
 
 impl Device for CudaDevice {
     fn load(&self, program: Rc<KernelProgram>) -> Result<Rc<dyn Loaded>, Diagnostic> {
-        Ok(Rc::new(self.load_tuned(program, &mut Tuning::off())?))
+        Ok(Rc::new(self.load_own(program)?))
     }
 }
 
 fn no_code(error: Unsupported) -> Diagnostic {
     Diagnostic::new(codes::E0754, error.to_string()).help("use `--device cpu`")
+}
+
+/// The alternatives that libraries take, and why one is not taken.
+fn candidates<'a>(
+    loaded: &CudaLoaded,
+    code: &'a Code,
+    functions: &[CudaFunction],
+    libraries: &Libraries,
+) -> (Vec<Candidate<'a>>, Option<String>) {
+    let placing = loaded.placing(code, functions);
+    let mut candidates = Vec::new();
+    let mut refused = None;
+    for alternative in &code.alternatives {
+        match placing.alternative(alternative, libraries) {
+            Ok(steps) => candidates.push(Candidate { alternative, steps }),
+            Err(why) => refused = Some(why),
+        }
+    }
+    (candidates, refused)
 }
 
 /// E0756 where a kernel that a library should run cannot be.

@@ -96,18 +96,6 @@ impl CudaLoaded {
         ];
         let [arena, scratch] = [0, 1].map(|i: usize| memory[i].device_ptr(&stream).0);
         let buffers = &program.buffers;
-        let placing = Placing {
-            code,
-            functions,
-            buffers,
-            arena,
-            scratch,
-        };
-        let mut kernels: Vec<Vec<Ready>> = Vec::new();
-        kernels.resize_with(program.kernels.len(), Vec::new);
-        for launch in &code.launches {
-            kernels[launch.kernel].push(placing.launch(launch));
-        }
         let mut arrivals = BTreeMap::new();
         for (buffer, i) in buffers.iter().zip(0..) {
             if buffer.kind == BufferKind::Input {
@@ -117,11 +105,11 @@ impl CudaLoaded {
         let mirror = Mirror::new(buffers, context)?;
         // What was zeroed may be written by the other stream from here on.
         stream.synchronize()?;
-        Ok(CudaLoaded {
+        let mut loaded = CudaLoaded {
             context: context.clone(),
             stream,
             copies,
-            kernels,
+            kernels: Vec::new(),
             arena,
             scratch,
             arrivals: RefCell::new(arrivals),
@@ -133,7 +121,15 @@ impl CudaLoaded {
             replaying: Cell::new(false),
             memory,
             program,
-        })
+        };
+        let mut kernels: Vec<Vec<Ready>> = Vec::new();
+        kernels.resize_with(loaded.program.kernels.len(), Vec::new);
+        let placing = loaded.placing(code, functions);
+        for launch in &code.launches {
+            kernels[launch.kernel].push(placing.launch(launch));
+        }
+        loaded.kernels = kernels;
+        Ok(loaded)
     }
 
     /// What turns code into steps of this program.
@@ -175,18 +171,28 @@ impl CudaLoaded {
     pub(crate) fn time(&self, steps: &[Ready]) -> Result<Duration, Trouble> {
         let event = || self.context.new_event(Some(EventFlags::CU_EVENT_DEFAULT));
         let (start, end) = (event()?, event()?);
-        let mut least = f32::INFINITY;
+        let mut least = Duration::MAX;
         for run in 0..=TIMED_RUNS {
-            start.record(&self.stream)?;
-            steps.iter().try_for_each(|s| s.run(&self.stream))?;
-            end.record(&self.stream)?;
-            // It waits for the end.
-            let milliseconds = start.elapsed_ms(&end)?;
+            let time = self.clocked(steps, &start, &end)?;
             if run > 0 {
-                least = least.min(milliseconds.max(0.0));
+                least = least.min(time);
             }
         }
-        Ok(Duration::from_secs_f32(least / 1000.0))
+        Ok(least)
+    }
+
+    /// Runs steps between two events and waits for the time from one to the other.
+    fn clocked(
+        &self,
+        steps: &[Ready],
+        start: &CudaEvent,
+        end: &CudaEvent,
+    ) -> Result<Duration, Trouble> {
+        start.record(&self.stream)?;
+        steps.iter().try_for_each(|s| s.run(&self.stream))?;
+        end.record(&self.stream)?;
+        let milliseconds = start.elapsed_ms(end)?;
+        Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1000.0))
     }
 
     fn buffer(&self, id: BufferId) -> &Buffer {
@@ -244,11 +250,7 @@ impl CudaLoaded {
         let steps = &self.kernels[kernel];
         let mut clock = self.clock.borrow_mut();
         if let Some(clock) = &mut *clock {
-            clock.start.record(&self.stream)?;
-            steps.iter().try_for_each(|s| s.run(&self.stream))?;
-            clock.end.record(&self.stream)?;
-            let milliseconds = clock.start.elapsed_ms(&clock.end)?;
-            clock.times[kernel] += Duration::from_secs_f32(milliseconds.max(0.0) / 1000.0);
+            clock.times[kernel] += self.clocked(steps, &clock.start, &clock.end)?;
             return Ok(());
         }
         steps.iter().try_for_each(|s| s.run(&self.stream))

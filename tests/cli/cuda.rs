@@ -35,6 +35,23 @@ fn floats(data: &Data) -> &[f32] {
     }
 }
 
+/// Two runs have the same encoder, bit for bit.
+#[track_caller]
+fn same_encoders(sslc: &Sslc, runs: [&str; 2]) {
+    let [a, b] = runs.map(|run| weights(&sslc.path().join(run).join("encoder.safetensors")));
+    assert!(a == b, "the encoders differ");
+}
+
+/// The losses of two runs, so many, are those of the same training on two devices.
+#[track_caller]
+fn close_losses(sslc: &Sslc, runs: [&str; 2], steps: usize) {
+    let [a, b] = runs.map(|run| losses(&sslc.path().join(run)));
+    assert_eq!([a.len(), b.len()], [steps; 2]);
+    for (x, y) in a.iter().zip(&b) {
+        assert!((x - y).abs() < 2e-3, "{a:?} and {b:?}");
+    }
+}
+
 fn losses(run: &Path) -> Vec<f64> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text
@@ -62,11 +79,7 @@ fn a_training_on_a_gpu_goes_as_on_the_cpu() {
     sslc.run(&["run", "a.ssl", "--device", "cpu", "--out", "cpu"])
         .succeeds();
     let [gpu, cpu] = ["gpu", "cpu"].map(|name| sslc.path().join(name));
-    let (on_gpu, on_cpu) = (losses(&gpu), losses(&cpu));
-    assert_eq!(on_gpu.len(), 4);
-    for (a, b) in on_gpu.iter().zip(&on_cpu) {
-        assert!((a - b).abs() < 2e-3, "{on_gpu:?} and {on_cpu:?}");
-    }
+    close_losses(&sslc, ["gpu", "cpu"], 4);
     let [gpu, cpu] = [gpu, cpu].map(|run| weights(&run.join("encoder.safetensors")));
     for (name, tensor) in &gpu {
         let (a, b) = (floats(&tensor.data), floats(&cpu[name].data));
@@ -91,11 +104,7 @@ fn gradients_are_accumulated_on_a_gpu_as_on_the_cpu() {
     run.succeeds();
     let run = ["run", "a.ssl", "--device", "cpu", "--out", "cpu"];
     sslc.run(&run).succeeds();
-    let [on_gpu, on_cpu] = ["gpu", "cpu"].map(|name| losses(&sslc.path().join(name)));
-    assert_eq!(on_gpu.len(), 3);
-    for (a, b) in on_gpu.iter().zip(&on_cpu) {
-        assert!((a - b).abs() < 2e-3, "{on_gpu:?} and {on_cpu:?}");
-    }
+    close_losses(&sslc, ["gpu", "cpu"], 3);
 }
 
 /// Kernels that are launched, recorded and replayed make the same bits.
@@ -121,9 +130,7 @@ fn a_training_on_a_gpu_goes_on_bit_for_bit() {
         "cuda",
     ];
     on_gpu(&sslc, &more, &[]).unwrap().succeeds();
-    let [whole, parts] =
-        ["whole", "parts"].map(|run| weights(&sslc.path().join(run).join("encoder.safetensors")));
-    assert!(whole == parts, "the encoders differ");
+    same_encoders(&sslc, ["whole", "parts"]);
 }
 
 #[test]
@@ -271,9 +278,7 @@ fn libraries_run_kernels_and_a_run_goes_on_with_them() {
             "{name}"
         );
     }
-    let [whole, parts] =
-        ["whole", "parts"].map(|run| weights(&folder(run).join("encoder.safetensors")));
-    assert!(whole == parts, "the encoders differ");
+    same_encoders(&sslc, ["whole", "parts"]);
 }
 
 #[test]
@@ -342,8 +347,7 @@ fn autotune_off_is_as_if_there_were_no_libraries() {
     assert!(!told.contains("kernels:"), "{told}");
     let none = ["run", "a.ssl", "--device", "cuda", "--out", "none"];
     on_gpu(&sslc, &none, &[]).unwrap().succeeds();
-    let [off, none] = ["off", "none"].map(|run| sslc.path().join(run));
-    assert!(chosen(&off).is_empty() && chosen(&none).is_empty());
-    let [off, none] = [off, none].map(|run| weights(&run.join("encoder.safetensors")));
-    assert!(off == none, "the encoders differ");
+    let chosen = ["off", "none"].map(|run| chosen(&sslc.path().join(run)));
+    assert!(chosen.iter().all(Vec::is_empty), "{chosen:?}");
+    same_encoders(&sslc, ["off", "none"]);
 }

@@ -4,7 +4,7 @@ use super::contract::contraction;
 use super::draft::{Draft, Drafts, NAME};
 use super::group::groups;
 use super::indexed::indexed_kernel;
-use super::library::{Library, Part, by_library};
+use super::library::{ByLibrary, Library, Part};
 use super::loops::loop_kernel;
 use super::{Alternative, Code, Function, Launch, PRELUDE, Step};
 use sslc_compiler::kernels::ir::{KernelKind, KernelProgram};
@@ -53,6 +53,7 @@ pub fn generate_with(
     there: &dyn Fn(Library) -> bool,
 ) -> Result<Code, Unsupported> {
     let mut code = Gathered::default();
+    let mut by_library = ByLibrary::new(program, there);
     let groups = groups(program);
     let mut shared = groups.launches.into_iter().peekable();
     for (k, kernel) in program.kernels.iter().enumerate() {
@@ -83,8 +84,7 @@ pub fn generate_with(
         if let Some(epilogue) = rest {
             code.add(k, &kernel.name, loop_kernel(epilogue, buffers))?;
         }
-        let parts = by_library(&kernel.kind, program);
-        if let Some((_, parts)) = parts.filter(|(library, _)| there(*library)) {
+        if let Some(parts) = by_library.parts(&kernel.kind) {
             code.add_alternative(k, &kernel.name, parts);
         }
     }

@@ -42,7 +42,7 @@ pub enum Product {
     },
     /// Images NHWC, the filter [k, kh, kw, c], one group, one element type.
     Conv {
-        of: Of,
+        which: Which,
         element: Element,
         shape: ConvShape,
     },
@@ -50,9 +50,9 @@ pub enum Product {
 
 /// Which of a convolution's three products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Of {
+pub enum Which {
     /// y from x and w.
-    Output,
+    Forward,
     /// dx from dy and w.
     InputGrad,
     /// dw from x and dy.
@@ -88,37 +88,70 @@ pub enum Part {
     Call(Call, usize),
 }
 
-/// A kernel by a library, where one computes the same.
-pub fn by_library(kind: &KernelKind, program: &KernelProgram) -> Option<(Library, Vec<Part>)> {
-    let (contraction, prologue, epilogue) = match kind {
-        KernelKind::Contraction(contraction) => (contraction, None, None),
-        KernelKind::Fused(fused) => (
-            &fused.contraction,
-            fused.prologue.as_ref(),
-            fused.epilogue.as_ref(),
-        ),
-        KernelKind::Loop(_) | KernelKind::Indexed(_) => return None,
+/// Makes parts of a program's kernels.
+pub struct ByLibrary<'a> {
+    program: &'a KernelProgram,
+    /// What libraries are there.
+    there: &'a dyn Fn(Library) -> bool,
+    /// Made for the first kernel that a library runs.
+    room: Option<Room>,
+}
+
+impl<'a> ByLibrary<'a> {
+    pub fn new(program: &'a KernelProgram, there: &'a dyn Fn(Library) -> bool) -> ByLibrary<'a> {
+        ByLibrary {
+            program,
+            there,
+            room: None,
+        }
+    }
+
+    /// A kernel by a library, where one that is there computes the same.
+    pub fn parts(&mut self, kind: &KernelKind) -> Option<Vec<Part>> {
+        let contraction = kind.contraction()?;
+        let element = |b: BufferId| self.program.buffers[b.0 as usize].element;
+        let (operand, _) = contraction.operands();
+        let product = product(contraction, element(operand), element(contraction.result()))?;
+        if !(self.there)(product.library()) {
+            return None;
+        }
+        let room = self.room.get_or_insert_with(|| Room::new(self.program));
+        room.clear();
+        Some(parts(product, kind, contraction, room))
+    }
+}
+
+/// The call with the loops around it.
+fn parts(
+    product: Product,
+    kind: &KernelKind,
+    contraction: &Contraction,
+    room: &mut Room,
+) -> Vec<Part> {
+    let (prologue, epilogue) = match kind {
+        KernelKind::Fused(fused) => (fused.prologue.as_ref(), fused.epilogue.as_ref()),
+        _ => (None, None),
     };
-    let element = |b: BufferId| program.buffers[b.0 as usize].element;
     let (a, b) = contraction.operands();
     let result = contraction.result();
-    let product = product(contraction, element(a), element(result))?;
-    let mut room = Room::new(program);
+    let element = |room: &Room, b: BufferId| room.buffers[b.0 as usize].element;
     let mut parts = Vec::new();
     if let Some(prologue) = prologue {
-        room.give(prologue.outputs.first()?.to.buffer);
+        for made in &prologue.outputs {
+            room.give(made.to.buffer);
+        }
         parts.push(Part::Loop("prologue", room.launches(prologue)));
     }
-    let [mut operands, mut out] = [[a, b], [result; 2]];
+    let (mut operands, mut out) = ([a, b], result);
     let mut turn_back = None;
-    if let Product::Conv { of, shape, .. } = product {
+    if let Product::Conv { which, shape, .. } = product {
         let s = [shape.kernel * shape.kernel, shape.c, shape.k];
-        if of == Of::FilterGrad {
-            let turned = room.add(element(result), s.iter().product());
-            out = [turned; 2];
+        if which == Which::FilterGrad {
+            let turned = room.add(element(room, result), s.iter().product());
+            out = turned;
             turn_back = Some(from_library_order(turned, result, s));
         } else {
-            let turned = room.add(element(b), s.iter().product());
+            let turned = room.add(element(room, b), s.iter().product());
             let turn = to_library_order(b, turned, s);
             parts.push(Part::Loop("turn_filter", room.launches(&turn)));
             operands = [a, turned];
@@ -128,7 +161,7 @@ pub fn by_library(kind: &KernelKind, program: &KernelProgram) -> Option<(Library
     let call = Call {
         product,
         operands: operands.map(|b| room.argument(&Argument::Buffer(b))),
-        result: room.argument(&Argument::Buffer(out[0])),
+        result: room.argument(&Argument::Buffer(out)),
         workspace: Argument::Scratch(workspace - room.base),
     };
     let words = workspace - room.base + WORKSPACE_WORDS;
@@ -139,7 +172,7 @@ pub fn by_library(kind: &KernelKind, program: &KernelProgram) -> Option<(Library
     if let Some(epilogue) = epilogue {
         parts.push(Part::Loop("epilogue", room.launches(epilogue)));
     }
-    Some((product.library(), parts))
+    parts
 }
 
 /// The call for a contraction; `None` where no library has it.
@@ -173,9 +206,11 @@ fn product(contraction: &Contraction, operands: Element, result: Element) -> Opt
         Contraction::ConvFilterGrad { shape: s, .. } if is_matrix(&s) => {
             matrices(1, [s.c, s.k, s.n * s.h * s.w], true, false)
         }
-        Contraction::Conv { shape, .. } => convolution(Of::Output, shape, operands),
-        Contraction::ConvInputGrad { shape, .. } => convolution(Of::InputGrad, shape, operands),
-        Contraction::ConvFilterGrad { shape, .. } => convolution(Of::FilterGrad, shape, operands),
+        Contraction::Conv { shape, .. } => convolution(Which::Forward, shape, operands),
+        Contraction::ConvInputGrad { shape, .. } => convolution(Which::InputGrad, shape, operands),
+        Contraction::ConvFilterGrad { shape, .. } => {
+            convolution(Which::FilterGrad, shape, operands)
+        }
     };
     let there = match product {
         Product::MatMul { batch, m, n, k, .. } => {
@@ -188,8 +223,12 @@ fn product(contraction: &Contraction, operands: Element, result: Element) -> Opt
     there.then_some(product)
 }
 
-fn convolution(of: Of, shape: ConvShape, element: Element) -> Product {
-    Product::Conv { of, element, shape }
+fn convolution(which: Which, shape: ConvShape, element: Element) -> Product {
+    Product::Conv {
+        which,
+        element,
+        shape,
+    }
 }
 
 /// Whether a convolution is a product of matrices as it stands.
@@ -204,6 +243,8 @@ struct Room {
     base: usize,
     /// The first word that is free.
     next: usize,
+    /// How many buffers are the program's.
+    own: usize,
 }
 
 impl Room {
@@ -213,7 +254,14 @@ impl Room {
             buffers: program.buffers.clone(),
             base,
             next: base,
+            own: program.buffers.len(),
         }
+    }
+
+    /// Makes room for another kernel.
+    fn clear(&mut self) {
+        self.buffers.truncate(self.own);
+        self.next = self.base;
     }
 
     /// Gives a buffer that has no place one in the scratch.

@@ -1,7 +1,7 @@
 //! Convolutions and their gradients by cuDNN.
 
 use super::{Places, WORKSPACE, version};
-use crate::code::library::Of;
+use crate::code::library::Which;
 use cudarc::cudnn::result::{self, CudnnError};
 use cudarc::cudnn::sys::{
     self, cudnnConvolutionBwdDataAlgo_t as InputAlgorithm,
@@ -140,11 +140,11 @@ const ASKED: usize = 8;
 impl Convolution {
     pub(super) fn new(
         library: &Rc<Handle>,
-        of: Of,
+        which: Which,
         element: Element,
         shape: &ConvShape,
     ) -> Result<Convolution, String> {
-        Convolution::advised(library, of, element, shape)
+        Convolution::advised(library, which, element, shape)
             .map_err(told)?
             .ok_or_else(|| {
                 "cuDNN has no algorithm that gives the same bits on every run".to_owned()
@@ -153,7 +153,7 @@ impl Convolution {
 
     fn advised(
         library: &Rc<Handle>,
-        of: Of,
+        which: Which,
         element: Element,
         s: &ConvShape,
     ) -> Result<Option<Convolution>, CudnnError> {
@@ -190,18 +190,18 @@ impl Convolution {
                     .next()
             }};
         }
-        let algorithm = match of {
-            Of::Output => first!(
+        let algorithm = match which {
+            Which::Forward => first!(
                 get_convolution_forward_algorithm(x.0, filter.0, y.0),
                 sys::cudnnConvolutionFwdAlgoPerf_t,
                 Algorithm::Output
             ),
-            Of::InputGrad => first!(
+            Which::InputGrad => first!(
                 get_convolution_backward_data_algorithm(filter.0, y.0, x.0),
                 sys::cudnnConvolutionBwdDataAlgoPerf_t,
                 Algorithm::InputGrad
             ),
-            Of::FilterGrad => first!(
+            Which::FilterGrad => first!(
                 get_convolution_backward_filter_algorithm(x.0, y.0, filter.0),
                 sys::cudnnConvolutionBwdFilterAlgoPerf_t,
                 Algorithm::FilterGrad

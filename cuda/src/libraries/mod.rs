@@ -59,9 +59,13 @@ impl Libraries {
                 let handle = self.cublaslt.as_ref().ok_or_else(missing)?;
                 cublaslt::MatMul::new(handle, product).map(|m| Ready::MatMul(Box::new(m)))
             }
-            Product::Conv { of, element, shape } => {
+            Product::Conv {
+                which,
+                element,
+                shape,
+            } => {
                 let handle = self.cudnn.as_ref().ok_or_else(missing)?;
-                cudnn::Convolution::new(handle, of, element, &shape).map(Ready::Convolution)
+                cudnn::Convolution::new(handle, which, element, &shape).map(Ready::Convolution)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What goes from one program to another on the GPU.
 
 use super::elsewhere::{is_on_gpu, on_gpu};
-use crate::{CudaDevice, CudaLoaded, Tuning};
+use crate::{CudaDevice, CudaLoaded};
 use sslc_compiler::kernels::device::Loaded;
 use sslc_compiler::kernels::ir::{BufferId, Element};
 use sslc_kernel_testing::Building;
@@ -14,7 +14,7 @@ fn loaded(device: &CudaDevice, buffers: [Vec<f32>; 2]) -> CudaLoaded {
     building.buffer(first);
     building.buffer_of(Element::Bf16, second);
     let program = Rc::new(building.program);
-    let loaded = device.load_tuned(program, &mut Tuning::off()).unwrap();
+    let loaded = device.load_own(program).unwrap();
     for (i, contents) in building.contents.iter().enumerate() {
         loaded.write(BufferId(i as u32), contents);
     }

@@ -3,7 +3,7 @@
 
 use super::elsewhere::{is_on_gpu, mistake, on_gpu};
 use crate::code::contract::tests::cases::{Case, Which};
-use crate::code::library::{Call, Of, Product};
+use crate::code::library::{Call, Product};
 use crate::code::{Argument, Code, Step, generate_with};
 use crate::libraries::Libraries;
 use crate::loaded::CudaLoaded;
@@ -283,8 +283,8 @@ const MISTAKES: [Mistake; 19] = [
     }),
     ("another product", input_grad, |code| {
         product(code, |p| {
-            if let Product::Conv { of, .. } = p {
-                *of = Of::Output;
+            if let Product::Conv { which, .. } = p {
+                *which = Which::Forward;
             }
         });
     }),

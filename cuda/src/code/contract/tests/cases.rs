@@ -4,6 +4,7 @@ use crate::code::contract::contraction;
 use crate::code::contract::form::{Form, Gather};
 use crate::code::contract::tiles::Cut;
 use crate::code::draft::Drafts;
+pub use crate::code::library::Which;
 use sslc_compiler::kernels::ir::{
     Access, Algorithm, Binary, Buffer, BufferId, BufferKind, Combine, Contraction, ConvShape,
     Element, Fused, Inst, LoopKernel, LoopOutput, Unary,
@@ -14,14 +15,6 @@ pub struct Case {
     pub name: String,
     pub buffers: Vec<Buffer>,
     pub kernel: Fused,
-}
-
-/// Which of a convolution's three products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    Forward,
-    InputGrad,
-    FilterGrad,
 }
 
 impl Case {

@@ -464,3 +464,6 @@ impl Convolution {
         }
     }
 }
+
+/// Makes a call wrong.
+pub type Spoil<T> = fn(&mut T);
