@@ -35,6 +35,19 @@ fn floats(data: &Data) -> &[f32] {
     }
 }
 
+/// What goes on with a run by the spec as it is now.
+fn resuming(run: &str) -> [&str; 7] {
+    [
+        "run",
+        "a.ssl",
+        "--resume",
+        run,
+        "--allow-spec-change",
+        "--device",
+        "cuda",
+    ]
+}
+
 /// Two runs have the same encoder, bit for bit.
 #[track_caller]
 fn same_encoders(sslc: &Sslc, runs: [&str; 2]) {
@@ -120,16 +133,7 @@ fn a_training_on_a_gpu_goes_on_bit_for_bit() {
     sslc.write("b.ssl", text(2));
     let parts = ["run", "b.ssl", "--device", "cuda", "--out", "parts"];
     on_gpu(&sslc, &parts, &[]).unwrap().succeeds();
-    let more = [
-        "run",
-        "a.ssl",
-        "--resume",
-        "parts",
-        "--allow-spec-change",
-        "--device",
-        "cuda",
-    ];
-    on_gpu(&sslc, &more, &[]).unwrap().succeeds();
+    on_gpu(&sslc, &resuming("parts"), &[]).unwrap().succeeds();
     same_encoders(&sslc, ["whole", "parts"]);
 }
 
@@ -262,16 +266,9 @@ fn libraries_run_kernels_and_a_run_goes_on_with_them() {
     // What was measured once on a machine is not measured again.
     let whole = ["run", "a.ssl", "--device", "cuda", "--out", "whole"];
     with_libraries(&sslc, &whole).unwrap().succeeds();
-    let more = [
-        "run",
-        "a.ssl",
-        "--resume",
-        "parts",
-        "--allow-spec-change",
-        "--device",
-        "cuda",
-    ];
-    with_libraries(&sslc, &more).unwrap().succeeds();
+    with_libraries(&sslc, &resuming("parts"))
+        .unwrap()
+        .succeeds();
     for name in ["parts", "whole"] {
         assert!(
             fs::read(folder(name).join("kernels.json")).unwrap() == file,
@@ -291,19 +288,7 @@ fn libraries_that_a_run_lacks_are_told() {
         return;
     };
     run.succeeds();
-    let more = |rest: &[&'static str]| {
-        let mut args = vec![
-            "run",
-            "a.ssl",
-            "--resume",
-            "r",
-            "--allow-spec-change",
-            "--device",
-            "cuda",
-        ];
-        args.extend(rest);
-        args
-    };
+    let more = |rest: &[&'static str]| [&resuming("r"), rest].concat();
     let missing = on_gpu(&sslc, &more(&[]), &[]).unwrap();
     missing.fails(
         4,

@@ -37,6 +37,8 @@ pub unsafe trait Results<V: Vector> {
     unsafe fn put(v: V, p: *mut Self::Element);
     /// Past the caches; `p` is at a multiple of a vector of elements.
     unsafe fn stream(v: V, p: *mut Self::Element);
+    /// Copies whole vectors of elements past the caches; `to` is at a multiple of one.
+    unsafe fn stream_all(from: *const Self::Element, to: *mut Self::Element, len: usize);
 }
 
 /// f32, in the domain as well.
@@ -80,6 +82,13 @@ unsafe impl<V: Vector> Results<V> for Single {
     unsafe fn stream(v: V, p: *mut f32) {
         // SAFETY: the caller's.
         unsafe { v.stream(p) }
+    }
+    #[inline(always)]
+    unsafe fn stream_all(from: *const f32, to: *mut f32, len: usize) {
+        for i in (0..len).step_by(V::LANES) {
+            // SAFETY: the caller's.
+            unsafe { V::load(from.add(i)).stream(to.add(i)) }
+        }
     }
 }
 
@@ -151,6 +160,11 @@ unsafe impl<V: Vector> Results<V> for Widened {
         // SAFETY: the caller's.
         unsafe { <Widened as Results<V>>::put(v, p) }
     }
+    #[inline(always)]
+    unsafe fn stream_all(from: *const u16, to: *mut u16, len: usize) {
+        // SAFETY: the caller's; the places are apart.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, len) }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -220,6 +234,16 @@ mod x86 {
         unsafe fn stream(v: __m512, p: *mut u16) {
             // SAFETY: as above; `p` is aligned to what is written.
             unsafe { _mm256_stream_si256(p.cast(), narrow(v)) }
+        }
+        #[inline(always)]
+        unsafe fn stream_all(from: *const u16, to: *mut u16, len: usize) {
+            for i in (0..len).step_by(16) {
+                // SAFETY: as above.
+                unsafe {
+                    let elements = _mm256_loadu_si256(from.add(i).cast());
+                    _mm256_stream_si256(to.add(i).cast(), elements);
+                }
+            }
         }
     }
 }

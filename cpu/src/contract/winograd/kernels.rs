@@ -5,6 +5,7 @@ use super::{Arithmetic, LONGEST, Scheme, TAPS, strided, transforms};
 use crate::contract::vector::{Four, Vector};
 use crate::level::Level;
 use sslc_compiler::kernels::ir::Element;
+use std::mem::MaybeUninit;
 
 /// `Bᵀ d B` of one tile: (its pixels, channels, destination, words from one point to the next).
 /// Whole vectors are written; channels that do not exist are zeros.
@@ -90,6 +91,13 @@ impl Kernels {
 
 /// The most lanes of a vector.
 const MAX_LANES: usize = 16;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Outputs of a tile before they go past the caches.
+#[repr(align(64))]
+struct Aside<T>(T);
 
 /// The first `len` elements; zeros in the other lanes.
 #[inline(always)]
@@ -234,37 +242,50 @@ unsafe fn output_tile<V: Vector, R: Results<V>, const P: usize, const T: usize>(
     point: usize,
     to: &Outputs,
 ) {
-    let mut c = 0;
     let whole = to.rows == T && to.columns == T;
     let first = to.first.cast::<R::Element>();
-    // SAFETY: the sums have the channels, in whole vectors, at every point; the outputs that exist are there.
+    // A line that is written past the caches part by part waits for its parts, and few lines can wait. Where a vector is less
+    // than a line, a tile therefore goes there when all of its channels are made.
+    let lines = V::LANES * size_of::<R::Element>() >= LINE;
+    let (stream, twin) = (to.stream && lines, if lines { to.twin } else { 0 });
+    let mut aside = MaybeUninit::<Aside<[[[R::Element; 2 * MAX_LANES]; T]; T]>>::uninit();
+    let (place, row_pitch, column_pitch) = if to.stream && !lines {
+        let place = aside.as_mut_ptr().cast::<R::Element>();
+        (place, T * 2 * MAX_LANES, 2 * MAX_LANES)
+    } else {
+        (first, to.row_pitch, to.column_pitch)
+    };
+    let at = |i: usize, j: usize| place.wrapping_add(i * row_pitch + j * column_pitch);
+    let mut c = 0;
+    // SAFETY: the sums have the channels, in whole vectors, at every point; the outputs that exist are there, and a panel has
+    // at most two vectors.
     unsafe {
-        let at = |i: usize, j: usize, c: usize| {
-            first.wrapping_add(i * to.row_pitch + j * to.column_pitch + c)
-        };
         while c + V::LANES <= to.channels {
             let sums = sums.add(c);
-            if whole && to.stream {
+            if whole && stream {
                 output_vector(transform, sums, point, |i, j, v| {
-                    R::stream(v, at(i, j, c));
+                    R::stream(v, at(i, j).wrapping_add(c));
                 });
-            } else if whole && to.twin != 0 {
+            } else if whole && twin != 0 {
                 output_vector(transform, sums, point, |i, j, v| {
-                    let at = at(i, j, c);
+                    let at = at(i, j).wrapping_add(c);
                     R::put(v, at);
-                    R::stream(v, at.wrapping_byte_offset(to.twin));
+                    R::stream(v, at.wrapping_byte_offset(twin));
                 });
             } else if whole {
-                output_vector(transform, sums, point, |i, j, v| R::put(v, at(i, j, c)));
+                output_vector(transform, sums, point, |i, j, v| {
+                    R::put(v, at(i, j).wrapping_add(c));
+                });
             } else {
                 output_vector(transform, sums, point, |i, j, v| {
                     if i < to.rows && j < to.columns {
-                        if to.stream {
-                            R::stream(v, at(i, j, c));
+                        let at = at(i, j).wrapping_add(c);
+                        if stream {
+                            R::stream(v, at);
                         } else {
-                            R::put(v, at(i, j, c));
-                            if to.twin != 0 {
-                                R::stream(v, at(i, j, c).wrapping_byte_offset(to.twin));
+                            R::put(v, at);
+                            if twin != 0 {
+                                R::stream(v, at.wrapping_byte_offset(twin));
                             }
                         }
                     }
@@ -276,9 +297,18 @@ unsafe fn output_tile<V: Vector, R: Results<V>, const P: usize, const T: usize>(
             let part = to.channels - c;
             output_vector(transform, sums.add(c), point, |i, j, v| {
                 if i < to.rows && j < to.columns {
-                    store_part::<V, R>(v, at(i, j, c), part);
+                    store_part::<V, R>(v, at(i, j).wrapping_add(c), part);
                 }
             });
+        }
+        if !lines && (to.stream || to.twin != 0) {
+            for i in 0..to.rows {
+                for j in 0..to.columns {
+                    let goes = first.wrapping_add(i * to.row_pitch + j * to.column_pitch);
+                    let goes = goes.wrapping_byte_offset(to.twin);
+                    R::stream_all(at(i, j), goes, to.channels);
+                }
+            }
         }
     }
 }
