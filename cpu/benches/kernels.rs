@@ -593,17 +593,23 @@ fn main() {
         others.push(backward_sums(rows, c));
     }
     others.extend(softmax(512));
-    for (size, c, k) in [
-        (56, 64, 64),
-        (56, 64, 256),
-        (56, 256, 64),
-        (28, 128, 512),
-        (14, 256, 1024),
-        (7, 512, 2048),
+    for (n, size, c, k, kernel, stride) in [
+        (16, 56, 64, 64, 1, 1),
+        (16, 56, 64, 256, 1, 1),
+        (16, 56, 256, 64, 1, 1),
+        (16, 28, 128, 512, 1, 1),
+        (16, 14, 256, 1024, 1, 1),
+        (16, 7, 512, 2048, 1, 1),
+        (256, 28, 16, 16, 3, 1),
+        (256, 28, 16, 32, 3, 2),
+        (256, 14, 32, 64, 3, 2),
     ] {
-        let forward = conv(math, Pass::Forward, 16, size, c, k, 1, 1);
-        let input = conv(math, Pass::Input, 16, size, k, c, 1, 1);
-        others.extend([with_statistics(forward), with_residual(input)]);
+        let forward = conv(math, Pass::Forward, n, size, c, k, kernel, stride);
+        // At stride 1 the gradient of as many inputs as the convolution has outputs.
+        let (inner, outer) = if stride == 1 { (k, c) } else { (c, k) };
+        let input = conv(math, Pass::Input, n, size, inner, outer, kernel, stride);
+        others.push(with_statistics(forward));
+        others.push(with_residual(input));
     }
     for case in others {
         if case.name.contains(&filter) {

@@ -19,7 +19,7 @@ use crate::scratch::{Carver, Pointer};
 use sslc_compiler::kernels::ir::Element;
 
 /// Bytes of an output that goes past the caches: it would be gone from them before it is read again. Tests take small ones for large.
-const STREAMED: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
+const STREAMED: usize = if cfg!(test) { 64 << 10 } else { 12 << 20 };
 /// Chunks times columns that keep the threads evenly busy.
 const UNITS: usize = 16;
 
