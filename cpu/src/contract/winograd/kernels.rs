@@ -124,7 +124,7 @@ unsafe fn store_part<V: Vector, R: Results<V>>(v: V, p: *mut R::Element, len: us
 /// else, more work than the transform of a vector.
 #[inline(always)]
 #[allow(clippy::pointers_in_nomem_asm_block)]
-fn opaque<T>(p: *mut T) -> *mut T {
+pub fn opaque<T>(p: *mut T) -> *mut T {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         let mut p = p;

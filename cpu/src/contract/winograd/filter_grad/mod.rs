@@ -15,6 +15,7 @@ mod tiles;
 use super::{Scheme, TAPS};
 use crate::contract::partials::sum_partials;
 use crate::contract::prologue::{Made, Prologue};
+use crate::fetch::Fetches;
 use crate::level::Features;
 use crate::pool::Pool;
 use crate::scratch::{Carver, Pointer};
@@ -28,10 +29,10 @@ use std::ops::Range;
 const TILE: usize = 4;
 /// Elements of a sum that a thread keeps for itself.
 const OWN_SUM: usize = 36 * 128 * 128;
-/// Words of a block of transformed tiles, so that it stays in the second-level cache.
-const OWN_TILES: usize = 160 * 1024;
-/// Words of tiles of a block.
-const OWN_BLOCK: std::ops::RangeInclusive<usize> = 16..=128;
+/// Words of a block of transformed tiles, so that it stays in the second-level cache beside the sum.
+const OWN_TILES: usize = 64 * 1024;
+/// Words of tiles of a block: no fewer than are worth passing over the sum for.
+const OWN_BLOCK: std::ops::RangeInclusive<usize> = 32..=128;
 /// Ranges of tiles, where each has at least a few blocks.
 const RANGES: usize = 16;
 /// Words of the shared transformed tiles, so that they stay in the third-level cache.
@@ -56,7 +57,6 @@ const COMBINE: usize = 16 * 1024;
 
 /// A thread's scratch.
 struct Scratch {
-    zeros: *mut f32,
     sum: *mut f32,
     /// The transformed tiles, where each thread has its own.
     tiles: [*mut f32; 2],
@@ -180,7 +180,7 @@ impl FilterGradPlan {
             self.block = (whole / self.kernels.word).max(1);
         }
         let turns = self.turns();
-        let reads = turns.into_iter().map(|words| self.reads(words).len());
+        let reads = turns.iter().map(|words| self.reads(&self.x, words).len());
         self.prologue = Some(plan(reads.max().unwrap_or(0)));
     }
 
@@ -235,20 +235,10 @@ impl FilterGradPlan {
             .map(move |at| at..to.min(at + most))
     }
 
-    /// The pixels of the input from the first to the last that the tiles of words read.
-    fn reads(&self, words: Range<usize>) -> Range<usize> {
+    /// The pixels of an operand from the first to the last that the tiles of words read.
+    fn reads(&self, operand: &Operand, words: &Range<usize>) -> Range<usize> {
         let last = (words.end * self.kernels.word).min(self.tiles) - 1;
-        let (height, width) = (self.x.height, self.x.width);
-        let row = |tile: usize, more: usize| {
-            let (image, place) = (
-                tile / (self.down * self.across),
-                tile % (self.down * self.across),
-            );
-            let row = place / self.across * self.x.step + more;
-            (image * height + row.saturating_sub(self.x.before).min(height)) * width
-        };
-        let end = row(last, self.x.side);
-        row(words.start * self.kernels.word, 0).min(end)..end
+        operand.reads(self.tile(words.start * self.kernels.word), self.tile(last))
     }
 
     /// Where the input's first pixel is, or would be: the pixels that the words' tiles read are there.
@@ -256,7 +246,7 @@ impl FilterGradPlan {
         match (&self.prologue, made) {
             // SAFETY: the caller's.
             (Some(prologue), Some(made)) => unsafe {
-                prologue.make(arena, made, self.reads(words))
+                prologue.make(arena, made, self.reads(&self.x, &words))
             },
             _ => self.x.first(arena),
         }
@@ -275,7 +265,6 @@ impl FilterGradPlan {
 
     fn thread_pieces(&self, carver: &mut Carver) -> Scratch {
         Scratch {
-            zeros: carver.f32(self.zeros()),
             sum: carver.f32(self.points * self.sum_point),
             tiles: match self.ranges {
                 Some(_) => self.tile_pieces(carver),
@@ -287,10 +276,6 @@ impl FilterGradPlan {
 
     fn tile_pieces(&self, carver: &mut Carver) -> [*mut f32; 2] {
         [carver.f32(self.x.len()), carver.f32(self.dy.len())]
-    }
-
-    fn zeros(&self) -> usize {
-        self.x.block.max(self.dy.block)
     }
 
     /// f32 elements of scratch shared by all threads.
@@ -334,21 +319,17 @@ impl FilterGradPlan {
             // SAFETY: a thread has its own scratch, a range its own partial result.
             unsafe {
                 let arena = arena.get();
-                let Scratch {
-                    zeros,
-                    sum,
-                    tiles,
-                    made,
-                } = self.thread_pieces(&mut Carver::new(threads[thread].get()));
-                self.clear(zeros);
+                let Scratch { sum, tiles, made } =
+                    self.thread_pieces(&mut Carver::new(threads[thread].get()));
                 let mut at = first;
                 while at < end {
                     let count = self.block.min(end - at);
                     let next = at + count..end.min(at + count + self.block);
                     let x = self.input(arena, made, at..at + count);
-                    self.transform((arena, x), zeros, tiles, at, at..at + count);
+                    self.transform((arena, x), tiles, at, at..at + count);
+                    let mut ahead = self.ahead(arena, &next);
                     for point in 0..self.points {
-                        self.prefetch(arena, &next, point);
+                        ahead.turn();
                         self.multiply(tiles, sum, [0, 0], point, count, at > first);
                     }
                     at += count;
@@ -383,12 +364,11 @@ impl FilterGradPlan {
                 // SAFETY: a thread has its own scratch; units write tiles of their own.
                 unsafe {
                     let (arena, own) = (arena.get(), threads[thread].get());
-                    let Scratch { zeros, made, .. } = self.thread_pieces(&mut Carver::new(own));
-                    self.clear(zeros);
+                    let Scratch { made, .. } = self.thread_pieces(&mut Carver::new(own));
                     let tiles = self.tile_pieces(&mut Carver::new(shared.get()));
                     for words in self.unit_turns(first, count, unit) {
                         let x = self.input(arena, made, words.clone());
-                        self.transform((arena, x), zeros, tiles, first, words);
+                        self.transform((arena, x), tiles, first, words);
                     }
                 }
             });
@@ -410,77 +390,87 @@ impl FilterGradPlan {
         }
     }
 
-    unsafe fn clear(&self, zeros: *mut f32) {
-        // SAFETY: as `thread_pieces` measured.
-        unsafe { std::slice::from_raw_parts_mut(zeros, self.zeros()) }.fill(0.0);
+    /// A tile's image and place.
+    fn tile(&self, tile: usize) -> Tile {
+        let each = self.down * self.across;
+        let place = tile % each;
+        (tile / each, place / self.across, place % self.across)
     }
 
-    /// The tiles of a word, of which only the last word may have fewer than others.
-    fn tiles(&self, word: usize) -> [Option<Tile>; 2] {
-        [0, 1].map(|i| {
-            let tile = word * self.kernels.word + i;
-            let each = self.down * self.across;
-            let place = tile % each;
-            let there = i < self.kernels.word && tile < self.tiles;
-            there.then_some((tile / each, place / self.across, place % self.across))
-        })
+    /// The tiles from the first of a word on.
+    fn walk(&self, word: usize) -> impl Iterator<Item = Tile> {
+        let first = word * self.kernels.word;
+        let (down, across) = (self.down, self.across);
+        let next = move |&(image, row, column): &Tile| {
+            Some(if column + 1 < across {
+                (image, row, column + 1)
+            } else if row + 1 < down {
+                (image, row + 1, 0)
+            } else {
+                (image + 1, 0, 0)
+            })
+        };
+        std::iter::successors(Some(self.tile(first)), next).take(self.tiles.saturating_sub(first))
     }
 
     /// Transforms words of both operands, of which the input's first pixel is `x`; word `first` goes to the front.
     unsafe fn transform(
         &self,
         (arena, x): (*const f32, *const u8),
-        zeros: *const f32,
         [u, v]: [*mut f32; 2],
         first: usize,
         words: Range<usize>,
     ) {
         let end = words.end;
+        let dy = self.dy.first(arena);
+        let mut tiles = self.walk(words.start);
         for word in words {
             if self.ranges.is_none() && word + AHEAD < end {
-                for row in 0..self.x.step {
-                    self.prefetch_row(arena, word + AHEAD, row);
-                }
+                self.prefetch(arena, word + AHEAD);
             }
-            let (tiles, at) = (self.tiles(word), word - first);
+            // Only the last word may have fewer tiles than others.
+            let second = |tiles: &mut _| (self.kernels.word > 1).then(|| Iterator::next(tiles))?;
+            let pair = [tiles.next(), second(&mut tiles)];
             // SAFETY: the images are within the arena, the word's place is within the transformed tiles.
             unsafe {
-                self.x.transform(x, zeros, tiles, u, at);
-                let dy = self.dy.first(arena);
-                self.dy.transform(dy, zeros, tiles, v, at);
+                self.x.transform(x, pair, u, word - first);
+                self.dy.transform(dy, pair, v, word - first);
             }
         }
     }
 
-    /// Brings a part of the words' pixels, one for each point, into the second-level cache.
-    fn prefetch(&self, arena: *const f32, words: &Range<usize>, point: usize) {
-        let step = self.x.step;
-        let rows = words.len() * step;
-        for i in point * rows / self.points..(point + 1) * rows / self.points {
-            self.prefetch_row(arena, words.start + i / step, i % step);
+    /// What words are transformed of, to be brought into the second-level cache in as many turns as there are points: where the
+    /// input is made, what it is made of.
+    fn ahead(&self, arena: *const f32, words: &Range<usize>) -> Fetches {
+        if words.is_empty() {
+            return Fetches::new(std::iter::empty(), 1);
         }
-    }
-
-    fn prefetch_row(&self, arena: *const f32, word: usize, row: usize) {
-        // Where the input is made, what the next block's is made of.
         let x = match &self.prologue {
             None => Some((self.x.first(arena), self.x.pixel())),
-            Some(prologue) => prologue
-                .source()
-                .filter(|_| self.ranges.is_some())
-                .map(|s| {
-                    let first = arena.cast::<u8>().wrapping_add(s.place);
-                    (first, s.pixel)
-                }),
+            Some(prologue) => prologue.source().map(|source| {
+                let first = arena.cast::<u8>().wrapping_add(source.place);
+                (first, source.pixel)
+            }),
         };
-        for tile in self.tiles(word).into_iter().flatten() {
-            if let Some((first, pixel)) = x {
-                self.x.prefetch(first, pixel, tile, row);
+        let dy = Some((self.dy.first(arena), self.dy.pixel()));
+        let parts = [(&self.x, x), (&self.dy, dy)].map(|(operand, place)| {
+            let (first, pixel) = place?;
+            let pixels = self.reads(operand, words);
+            Some((
+                first.wrapping_add(pixels.start * pixel),
+                pixels.len() * pixel,
+            ))
+        });
+        Fetches::new(parts.into_iter().flatten(), self.points)
+    }
+
+    /// Brings a word's pixels into the second-level cache, but no input that is made.
+    fn prefetch(&self, arena: *const f32, word: usize) {
+        for tile in self.walk(word).take(self.kernels.word) {
+            if self.prologue.is_none() {
+                self.x.prefetch(self.x.first(arena), tile);
             }
-            if row < self.dy.step {
-                let first = self.dy.first(arena);
-                self.dy.prefetch(first, self.dy.pixel(), tile, row);
-            }
+            self.dy.prefetch(self.dy.first(arena), tile);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::kernels::TileKernel;
 use super::products::{LINE, prefetch};
 use super::tiles::{Corner, Place, Plane};
+use std::ops::Range;
 
 /// Images, and their transformed tiles: [block of channels][point][word of tiles][channel].
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,16 @@ impl Operand {
         self.blocks() * self.stride
     }
 
+    /// The pixels from the first to the last that tiles read, of which the first and the last are named.
+    pub fn reads(&self, first: Tile, last: Tile) -> Range<usize> {
+        let pixel = |(image, down, _): Tile, more: usize| {
+            let row = (down * self.step + more).saturating_sub(self.before);
+            (image * self.height + row.min(self.height)) * self.width
+        };
+        let end = pixel(last, self.side);
+        pixel(first, 0).min(end)..end
+    }
+
     /// The first pixel in the arena.
     pub fn first(&self, arena: *const f32) -> *const u8 {
         arena.wrapping_add(self.place).cast()
@@ -73,12 +84,10 @@ impl Operand {
     /// first pixel of all is, or would be if not only those of the tiles were there.
     ///
     /// # Safety
-    /// The tiles' pixels are there, `zeros` is as long as a block, `to` is good for the transformed tiles; the machine
-    /// has the kernels' instructions.
+    /// The tiles' pixels are there, `to` is good for the transformed tiles; the machine has the kernels' instructions.
     pub unsafe fn transform(
         &self,
         images: *const u8,
-        zeros: *const f32,
         tiles: [Option<Tile>; 2],
         to: *mut f32,
         at: usize,
@@ -90,7 +99,6 @@ impl Operand {
                 width: self.width,
                 pitch: self.channels,
                 channels,
-                zeros: zeros.cast(),
             };
             let corners = tiles.map(|tile| match tile {
                 Some((image, down, across)) => Corner {
@@ -102,7 +110,7 @@ impl Operand {
                 },
                 // All rows are outside.
                 None => Corner {
-                    image: zeros.cast(),
+                    image: std::ptr::null(),
                     row: self.height as isize,
                     column: 0,
                 },
@@ -118,22 +126,17 @@ impl Operand {
         }
     }
 
-    /// Brings a row of those pixels of a tile that no other tile has into the second-level cache; of images whose first
-    /// pixel is `images` and whose pixels take `pixel` bytes.
-    pub fn prefetch(
-        &self,
-        images: *const u8,
-        pixel: usize,
-        (image, down, across): Tile,
-        row: usize,
-    ) {
-        let (row, column) = (down * self.step + row, across * self.step);
-        if row >= self.height || column >= self.width {
-            return;
+    /// Brings those pixels of a tile that no other tile has into the second-level cache; of images whose first pixel is
+    /// `images`.
+    pub fn prefetch(&self, images: *const u8, (image, down, across): Tile) {
+        let column = across * self.step;
+        let pixels = self.step.min(self.width.saturating_sub(column));
+        let rows = down * self.step..((down + 1) * self.step).min(self.height);
+        for row in rows {
+            let first = (image * self.height + row) * self.width + column;
+            let bytes = pixels * self.pixel();
+            let place = images.wrapping_add(first * self.pixel());
+            prefetch(place.cast(), bytes.div_ceil(4));
         }
-        let pixels = self.step.min(self.width - column);
-        let first = (image * self.height + row) * self.width + column;
-        let bytes = pixels * pixel;
-        prefetch(images.wrapping_add(first * pixel).cast(), bytes.div_ceil(4));
     }
 }

@@ -3,8 +3,8 @@
 use super::products::Back;
 use crate::contract::vector::Vector;
 use crate::contract::winograd::forms::Operands;
+use crate::contract::winograd::kernels::opaque;
 use crate::contract::winograd::{TAPS, strided, transforms};
-use std::mem::MaybeUninit;
 
 /// The most lanes of a vector.
 const MAX_LANES: usize = 16;
@@ -17,8 +17,6 @@ pub struct Plane {
     /// Channels of a pixel, and how many of them are transformed.
     pub pitch: usize,
     pub channels: usize,
-    /// As many zeros as channels are transformed: they stand for a pixel outside of the image.
-    pub zeros: *const u8,
 }
 
 /// A tile: its image, and its first pixel's row and column.
@@ -50,11 +48,13 @@ impl Place {
 
 /// A vector of channels of each pixel of a tile. Not a closure: those are not inlined across instruction sets.
 pub trait Pixels<V: Vector> {
+    /// Whether each may be asked for several times.
+    const CHEAP: bool;
     /// Row i, column j.
     unsafe fn get(&self, i: usize, j: usize) -> V;
 }
 
-/// A tile within the image.
+/// A tile within the image, whose elements are loaded by one instruction.
 struct Interior<V: Vector, F: Operands<V>> {
     base: *const F::Element,
     row: usize,
@@ -62,6 +62,7 @@ struct Interior<V: Vector, F: Operands<V>> {
 }
 
 impl<V: Vector, F: Operands<V>> Pixels<V> for Interior<V, F> {
+    const CHEAP: bool = true;
     #[inline(always)]
     unsafe fn get(&self, i: usize, j: usize) -> V {
         // SAFETY: the caller's.
@@ -69,13 +70,63 @@ impl<V: Vector, F: Operands<V>> Pixels<V> for Interior<V, F> {
     }
 }
 
-/// A vector of channels of all of a tile's pixels.
-struct Copied<V: Vector, const N: usize>([[V; N]; N]);
+/// Any tile: its pixels outside of the image are zeros.
+struct Edge<V: Vector, F: Operands<V>, const N: usize> {
+    /// Where each row begins, or would begin; null for those outside.
+    rows: [*const F::Element; N],
+    /// Columns that exist: from the first on, before the second.
+    columns: (usize, usize),
+    column: usize,
+    /// Channels that are left.
+    channels: usize,
+}
 
-impl<V: Vector, const N: usize> Pixels<V> for Copied<V, N> {
+impl<V: Vector, F: Operands<V>, const N: usize> Edge<V, F, N> {
+    /// The tile's channels from one on.
+    #[inline(always)]
+    fn new(plane: &Plane, corner: &Corner, channel: usize) -> Edge<V, F, N> {
+        let within = |at: isize| at.clamp(0, N as isize) as usize;
+        let image = corner.image.cast::<F::Element>();
+        let rows = std::array::from_fn(|i| {
+            let row = corner.row + i as isize;
+            let pixel = row * plane.width as isize + corner.column;
+            if row < 0 || row as usize >= plane.height {
+                std::ptr::null()
+            } else {
+                let left = image.wrapping_offset(pixel * plane.pitch as isize);
+                left.wrapping_add(channel)
+            }
+        });
+        Edge {
+            rows,
+            columns: (
+                within(-corner.column),
+                within(plane.width as isize - corner.column),
+            ),
+            column: plane.pitch,
+            channels: plane.channels - channel,
+        }
+    }
+}
+
+impl<V: Vector, F: Operands<V>, const N: usize> Pixels<V> for Edge<V, F, N> {
+    const CHEAP: bool = false;
     #[inline(always)]
     unsafe fn get(&self, i: usize, j: usize) -> V {
-        self.0[i][j]
+        let row = self.rows[i];
+        // SAFETY: the caller's; only pixels of the image are loaded, and only channels that are left.
+        unsafe {
+            if row.is_null() || j < self.columns.0 || self.columns.1 <= j {
+                return V::zero();
+            }
+            let pixel = row.wrapping_add(j * self.column);
+            if self.channels >= V::LANES {
+                return F::load(pixel);
+            }
+            let mut lanes = [F::Element::default(); MAX_LANES];
+            std::ptr::copy_nonoverlapping(pixel, lanes.as_mut_ptr(), self.channels);
+            F::load(lanes.as_ptr())
+        }
     }
 }
 
@@ -120,26 +171,57 @@ macro_rules! for_rows {
     }};
 }
 
+/// All points of such a transform. Each pixel is asked for once.
+macro_rules! all_rows {
+    ($d:ident, $to:ident, $transform:path, $size:tt, $side:tt) => {{
+        let mut halves = [[[V::zero(); $size]; $side]; W];
+        each!(W, w => {
+            each!($size, j => {
+                let mut column = [V::zero(); $size];
+                each!($size, i => { column[i] = $d[w].get(i, j); });
+                let done = $transform(column);
+                each!($side, i => { halves[w][i][j] = done[i]; });
+            });
+        });
+        each!($side, i => {
+            let base = opaque($to.base.wrapping_add(i * $side * $to.stride));
+            let mut points = [[V::zero(); $side]; W];
+            each!(W, w => { points[w] = $transform(halves[w][i]); });
+            each!($side, j => {
+                F::put_filter([points[0][j], points[W - 1][j]], base.wrapping_add(j * $to.stride));
+            });
+        });
+    }};
+}
+
 /// A transform of the `W` tiles of a word, of `N` × `N` pixels.
 pub trait Transform<const N: usize> {
     /// # Safety
     /// The machine has the instructions of the vector and the form; the pixels and the points' places are good.
-    unsafe fn apply<V: Vector, F: Operands<V>, const W: usize>(d: &[impl Pixels<V>; W], to: Place);
+    unsafe fn apply<V: Vector, F: Operands<V>, P: Pixels<V>, const W: usize>(d: &[P; W], to: Place);
 }
 
 /// The transforms of stride 1.
 pub struct Unit;
 
-/// Bᵀ d B. Few rows of points are made at a time, of those elements that they need, so that all stays in registers.
+/// Bᵀ d B. Of pixels that are cheap few rows of points are made at a time, of those pixels that they need, so that all stays in
+/// registers.
 impl Transform<6> for Unit {
     #[inline(always)]
-    unsafe fn apply<V: Vector, F: Operands<V>, const W: usize>(d: &[impl Pixels<V>; W], to: Place) {
+    unsafe fn apply<V: Vector, F: Operands<V>, P: Pixels<V>, const W: usize>(
+        d: &[P; W],
+        to: Place,
+    ) {
         // SAFETY: the caller's.
         unsafe {
-            for_rows!(d, to, transforms::input, 6, 6, [0]);
-            for_rows!(d, to, transforms::input, 6, 6, [1, 2]);
-            for_rows!(d, to, transforms::input, 6, 6, [3, 4]);
-            for_rows!(d, to, transforms::input, 6, 6, [5]);
+            if P::CHEAP {
+                for_rows!(d, to, transforms::input, 6, 6, [0]);
+                for_rows!(d, to, transforms::input, 6, 6, [1, 2]);
+                for_rows!(d, to, transforms::input, 6, 6, [3, 4]);
+                for_rows!(d, to, transforms::input, 6, 6, [5]);
+            } else {
+                all_rows!(d, to, transforms::input, 6, 6);
+            }
         }
     }
 }
@@ -147,12 +229,19 @@ impl Transform<6> for Unit {
 /// A dY Aᵀ.
 impl Transform<4> for Unit {
     #[inline(always)]
-    unsafe fn apply<V: Vector, F: Operands<V>, const W: usize>(d: &[impl Pixels<V>; W], to: Place) {
+    unsafe fn apply<V: Vector, F: Operands<V>, P: Pixels<V>, const W: usize>(
+        d: &[P; W],
+        to: Place,
+    ) {
         // SAFETY: the caller's.
         unsafe {
-            for_rows!(d, to, transforms::output_transposed, 4, 6, [0, 5]);
-            for_rows!(d, to, transforms::output_transposed, 4, 6, [1, 2]);
-            for_rows!(d, to, transforms::output_transposed, 4, 6, [3, 4]);
+            if P::CHEAP {
+                for_rows!(d, to, transforms::output_transposed, 4, 6, [0, 5]);
+                for_rows!(d, to, transforms::output_transposed, 4, 6, [1, 2]);
+                for_rows!(d, to, transforms::output_transposed, 4, 6, [3, 4]);
+            } else {
+                all_rows!(d, to, transforms::output_transposed, 4, 6);
+            }
         }
     }
 }
@@ -171,16 +260,23 @@ pub struct Strided;
 /// Bᵀ d B.
 impl Transform<9> for Strided {
     #[inline(always)]
-    unsafe fn apply<V: Vector, F: Operands<V>, const W: usize>(d: &[impl Pixels<V>; W], to: Place) {
+    unsafe fn apply<V: Vector, F: Operands<V>, P: Pixels<V>, const W: usize>(
+        d: &[P; W],
+        to: Place,
+    ) {
         // SAFETY: the caller's.
         unsafe {
-            for_rows!(d, to, strided::input, 9, 9, [0, 1]);
-            for_rows!(d, to, strided::input, 9, 9, [2, 3]);
-            for_rows!(d, to, strided::input, 9, 9, [4]);
-            for_rows!(d, to, strided::input, 9, 9, [5]);
-            for_rows!(d, to, strided::input, 9, 9, [6]);
-            for_rows!(d, to, strided::input, 9, 9, [7]);
-            for_rows!(d, to, strided::input, 9, 9, [8]);
+            if P::CHEAP {
+                for_rows!(d, to, strided::input, 9, 9, [0, 1]);
+                for_rows!(d, to, strided::input, 9, 9, [2, 3]);
+                for_rows!(d, to, strided::input, 9, 9, [4]);
+                for_rows!(d, to, strided::input, 9, 9, [5]);
+                for_rows!(d, to, strided::input, 9, 9, [6]);
+                for_rows!(d, to, strided::input, 9, 9, [7]);
+                for_rows!(d, to, strided::input, 9, 9, [8]);
+            } else {
+                all_rows!(d, to, strided::input, 9, 9);
+            }
         }
     }
 }
@@ -188,16 +284,23 @@ impl Transform<9> for Strided {
 /// A dY Aᵀ.
 impl Transform<4> for Strided {
     #[inline(always)]
-    unsafe fn apply<V: Vector, F: Operands<V>, const W: usize>(d: &[impl Pixels<V>; W], to: Place) {
+    unsafe fn apply<V: Vector, F: Operands<V>, P: Pixels<V>, const W: usize>(
+        d: &[P; W],
+        to: Place,
+    ) {
         // SAFETY: the caller's.
         unsafe {
-            for_rows!(d, to, strided::output_transposed, 4, 9, [0, 1]);
-            for_rows!(d, to, strided::output_transposed, 4, 9, [2, 3]);
-            for_rows!(d, to, strided::output_transposed, 4, 9, [4]);
-            for_rows!(d, to, strided::output_transposed, 4, 9, [5]);
-            for_rows!(d, to, strided::output_transposed, 4, 9, [6]);
-            for_rows!(d, to, strided::output_transposed, 4, 9, [7]);
-            for_rows!(d, to, strided::output_transposed, 4, 9, [8]);
+            if P::CHEAP {
+                for_rows!(d, to, strided::output_transposed, 4, 9, [0, 1]);
+                for_rows!(d, to, strided::output_transposed, 4, 9, [2, 3]);
+                for_rows!(d, to, strided::output_transposed, 4, 9, [4]);
+                for_rows!(d, to, strided::output_transposed, 4, 9, [5]);
+                for_rows!(d, to, strided::output_transposed, 4, 9, [6]);
+                for_rows!(d, to, strided::output_transposed, 4, 9, [7]);
+                for_rows!(d, to, strided::output_transposed, 4, 9, [8]);
+            } else {
+                all_rows!(d, to, strided::output_transposed, 4, 9);
+            }
         }
     }
 }
@@ -208,26 +311,6 @@ impl Back<9> for Strided {
         // SAFETY: the caller's.
         unsafe { strided::filter_transposed(points) }
     }
-}
-
-/// The addresses of a tile's pixels; zeros for those outside.
-#[inline(always)]
-fn addresses<E, const N: usize>(plane: &Plane, corner: &Corner) -> [[*const E; N]; N] {
-    let mut all = [[plane.zeros.cast::<E>(); N]; N];
-    for (i, line) in all.iter_mut().enumerate() {
-        let r = corner.row + i as isize;
-        if r < 0 || r as usize >= plane.height {
-            continue;
-        }
-        for (j, address) in line.iter_mut().enumerate() {
-            let c = corner.column + j as isize;
-            if c >= 0 && (c as usize) < plane.width {
-                let pixel = r as usize * plane.width + c as usize;
-                *address = corner.image.cast::<E>().wrapping_add(pixel * plane.pitch);
-            }
-        }
-    }
-    all
 }
 
 #[inline(always)]
@@ -251,11 +334,9 @@ pub unsafe fn tiles<V: Vector, F: Operands<V>, T: Transform<N>, const N: usize, 
     let interior = corners[..W]
         .iter()
         .all(|c| inside(c.row, N, plane.height) && inside(c.column, N, plane.width));
-    // SAFETY: the pixels are within the plane, or are as many zeros; whole vectors are loaded while channels are left;
-    // each point has room for the channels in whole vectors.
+    // SAFETY: the pixels are within the plane; whole vectors are loaded while channels are left; each point has room for the channels in whole vectors.
     unsafe {
         let mut done = 0;
-        // Elements that are loaded by one instruction are read where they stand.
         if interior && size_of::<F::Element>() == size_of::<f32>() {
             let mut bases = [std::ptr::null::<F::Element>(); W];
             for (base, c) in bases.iter_mut().zip(corners) {
@@ -268,35 +349,14 @@ pub unsafe fn tiles<V: Vector, F: Operands<V>, T: Transform<N>, const N: usize, 
                     row: plane.width * plane.pitch,
                     column: plane.pitch,
                 });
-                T::apply::<V, F, W>(&pixels, place.at(done));
+                T::apply::<V, F, _, W>(&pixels, place.at(done));
                 done += V::LANES;
             }
         }
-        if done == channels {
-            return;
-        }
-        let mut all = [[[std::ptr::null::<F::Element>(); N]; N]; W];
-        for (all, corner) in all.iter_mut().zip(corners) {
-            *all = addresses(plane, corner);
-        }
         while done < channels {
-            let mut pixels = [const { MaybeUninit::<Copied<V, N>>::uninit() }; W];
-            for (all, pixels) in all.iter().zip(&mut pixels) {
-                let to = pixels.as_mut_ptr().cast::<V>();
-                for (p, address) in all.as_flattened().iter().enumerate() {
-                    let from = address.add(done);
-                    to.add(p).write(if done < whole {
-                        F::load(from)
-                    } else {
-                        let mut lanes = [F::Element::default(); MAX_LANES];
-                        let count = (channels - whole).min(MAX_LANES);
-                        std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
-                        F::load(lanes.as_ptr())
-                    });
-                }
-            }
-            let pixels = pixels.map(|p| p.assume_init());
-            T::apply::<V, F, W>(&pixels, place.at(done));
+            let pixels: [Edge<V, F, N>; W] =
+                std::array::from_fn(|w| Edge::new(plane, &corners[w], done));
+            T::apply::<V, F, _, W>(&pixels, place.at(done));
             done += V::LANES;
         }
     }
