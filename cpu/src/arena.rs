@@ -4,10 +4,19 @@ use memmap2::MmapMut;
 use sslc_grammar::codes;
 use sslc_grammar::diag::Diagnostic;
 
+/// Bytes of a huge page of x86-64, and of most others.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Bytes from which memory begins with a huge page and ends with one. Pages of 4 KiB lie anywhere: what is worked on by turns may
+/// then share places of the second-level cache in one process and have places of its own in the next.
+const ON_HUGE_PAGES: usize = 256 << 10;
+
 /// Zeroed memory for f32, aligned to a page, in huge pages where the system has them.
 #[derive(Debug)]
 pub struct Memory {
     map: MmapMut,
+    /// Bytes before the first element.
+    before: usize,
 }
 
 impl Memory {
@@ -20,18 +29,25 @@ impl Memory {
             .checked_mul(4)
             .filter(|b| isize::try_from(*b).is_ok())
             .ok_or_else(|| not_enough(u64::MAX, None))?;
-        let map = MmapMut::map_anon(bytes.max(4)).map_err(|_| not_enough(bytes as u64, None))?;
+        let given = |bytes| MmapMut::map_anon(bytes).map_err(|_| not_enough(bytes as u64, None));
+        if bytes < ON_HUGE_PAGES {
+            let map = given(bytes.max(4))?;
+            return Ok(Memory { map, before: 0 });
+        }
+        let whole = bytes.next_multiple_of(HUGE_PAGE);
+        let map = given(whole + HUGE_PAGE)?;
+        let before = map.as_ptr().align_offset(HUGE_PAGE);
         #[cfg(target_os = "linux")]
         {
             // A hint only: without huge pages the program is somewhat slower.
-            let _ = map.advise(memmap2::Advice::HugePage);
+            let _ = map.advise_range(memmap2::Advice::HugePage, before, whole);
         }
-        Ok(Memory { map })
+        Ok(Memory { map, before })
     }
 
     /// The first element. Valid for the elements asked for as long as `self` lives.
     pub fn pointer(&mut self) -> *mut f32 {
-        self.map.as_mut_ptr().cast()
+        self.map.as_mut_ptr().wrapping_add(self.before).cast()
     }
 }
 

@@ -168,7 +168,8 @@ pub unsafe fn rows_tile<V: Words, const M: usize, const N: usize>(
                 segment.len
             };
             let mut k = 0;
-            while k + 4 <= words {
+            // Steps side by side hold two rows of B at a time.
+            while (M + 2) * N < V::REGISTERS && k + 4 <= words {
                 unroll!(u < 4 => {
                     step(&mut acc, |m| V::word(rows[m].add(4 * (k + u))), b.add(u * N * V::LANES));
                 });

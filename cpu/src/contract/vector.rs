@@ -6,6 +6,8 @@
 /// The operations may only be executed where the machine has the vector's instructions.
 pub unsafe trait Vector: Copy {
     const LANES: usize;
+    /// Vectors that the processor has registers for.
+    const REGISTERS: usize = if Self::LANES == 16 { 32 } else { 16 };
     unsafe fn zero() -> Self;
     unsafe fn load(p: *const f32) -> Self;
     unsafe fn store(self, p: *mut f32);
