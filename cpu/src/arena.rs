@@ -152,6 +152,18 @@ mod tests {
     }
 
     #[test]
+    fn large_memory_begins_with_a_huge_page() {
+        let len = ON_HUGE_PAGES / 4 + 1;
+        let mut memory = Memory::zeroed(len).expect("256 kB");
+        let p = memory.pointer();
+        assert_eq!(p.align_offset(HUGE_PAGE), 0);
+        // SAFETY: the memory has as many elements.
+        let all = unsafe { std::slice::from_raw_parts_mut(p, len) };
+        assert!(all.iter().all(|v| *v == 0.0));
+        all[len - 1] = 1.0;
+    }
+
+    #[test]
     fn too_much_is_refused_with_sizes() {
         let error = check_memory(500 << 40).expect_err("500 TiB");
         assert_eq!(error.code.name(), "E0701");

@@ -429,8 +429,8 @@ impl FilterGradPlan {
                 self.prefetch(arena, word + AHEAD);
             }
             // Only the last word may have fewer tiles than others.
-            let second = |tiles: &mut _| (self.kernels.word > 1).then(|| Iterator::next(tiles))?;
-            let pair = [tiles.next(), second(&mut tiles)];
+            let mut pair = [None; 2];
+            pair[..self.kernels.word].fill_with(|| tiles.next());
             // SAFETY: the images are within the arena, the word's place is within the transformed tiles.
             unsafe {
                 self.x.transform(x, pair, u, word - first);
