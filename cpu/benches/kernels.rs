@@ -2,7 +2,7 @@
 //! ResNet of the examples (width 16, 512 images of 28×28); and of ResNet-50 (16 images of 224×224). Operations are counted as
 //! direct convolution.
 //!
-//! `cargo bench -p sslc-runtime --bench kernels -- [threads] [filter] [level] [strict]`
+//! `cargo bench -p sslc-cpu --bench kernels -- [threads] [filter] [level] [strict]`
 
 use sslc_compiler::kernels::choose::choose;
 use sslc_compiler::kernels::device::Loaded;
