@@ -245,10 +245,7 @@ impl Block<'_> {
             let (sr, sl) = self.block_strides(place);
             let at = |r: usize, l: usize| *self.loads.add(load) + r as isize * sr + l as isize * sl;
             let element = place.element;
-            if (sr, sl) == (0, 1) && r1 - r0 > 1 {
-                return self.repeat(dst.add(r0 * lanes + l0), load, at(r0, l0), r1 - r0, l1 - l0);
-            }
-            if sr.abs() < sl.abs() && r1 - r0 > 1 {
+            if sl.abs() > 1 && sr.abs() < sl.abs() && r1 - r0 > 1 {
                 for l in l0..l1 {
                     for r in r0..r1 {
                         *dst.add(r * lanes + l) = get(self.origin(load), element, at(r, l));
@@ -276,26 +273,6 @@ impl Block<'_> {
                         }
                     }
                 }
-            }
-        }
-    }
-
-    /// Copies neighbouring elements of a load into each of some rows of a block.
-    unsafe fn repeat(&self, dst: *mut f32, load: usize, at: isize, rows: usize, n: usize) {
-        // SAFETY: the caller's rows of `n` elements; what is copied within the block lies before where it goes.
-        unsafe {
-            self.copy(dst, load, at, n);
-            if n < self.lanes {
-                for r in 1..rows {
-                    dst.copy_to_nonoverlapping(dst.add(r * self.lanes), n);
-                }
-                return;
-            }
-            let mut done = 1;
-            while done < rows {
-                let more = done.min(rows - done);
-                dst.copy_to_nonoverlapping(dst.add(done * n), more * n);
-                done += more;
             }
         }
     }

@@ -101,7 +101,7 @@ struct Aside<T>(T);
 
 /// The first `len` elements; zeros in the other lanes.
 #[inline(always)]
-unsafe fn load_part<V: Vector, O: Operands<V>>(p: *const O::Element, len: usize) -> V {
+pub unsafe fn load_part<V: Vector, O: Operands<V>>(p: *const O::Element, len: usize) -> V {
     let mut lanes = [O::Element::default(); MAX_LANES];
     // SAFETY: the caller's pointer is good for `len` elements, fewer than a vector's.
     unsafe {

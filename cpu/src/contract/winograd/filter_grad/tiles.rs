@@ -3,11 +3,8 @@
 use super::products::Back;
 use crate::contract::vector::Vector;
 use crate::contract::winograd::forms::Operands;
-use crate::contract::winograd::kernels::opaque;
+use crate::contract::winograd::kernels::{load_part, opaque};
 use crate::contract::winograd::{TAPS, strided, transforms};
-
-/// The most lanes of a vector.
-const MAX_LANES: usize = 16;
 
 /// Images of one size.
 #[derive(Clone, Copy)]
@@ -123,9 +120,7 @@ impl<V: Vector, F: Operands<V>, const N: usize> Pixels<V> for Edge<V, F, N> {
             if self.channels >= V::LANES {
                 return F::load(pixel);
             }
-            let mut lanes = [F::Element::default(); MAX_LANES];
-            std::ptr::copy_nonoverlapping(pixel, lanes.as_mut_ptr(), self.channels);
-            F::load(lanes.as_ptr())
+            load_part::<V, F>(pixel, self.channels)
         }
     }
 }
@@ -334,7 +329,8 @@ pub unsafe fn tiles<V: Vector, F: Operands<V>, T: Transform<N>, const N: usize, 
     let interior = corners[..W]
         .iter()
         .all(|c| inside(c.row, N, plane.height) && inside(c.column, N, plane.width));
-    // SAFETY: the pixels are within the plane; whole vectors are loaded while channels are left; each point has room for the channels in whole vectors.
+    // SAFETY: the pixels are within the plane; whole vectors are loaded while channels are left; each point has room for the
+    // channels in whole vectors.
     unsafe {
         let mut done = 0;
         if interior && size_of::<F::Element>() == size_of::<f32>() {
